@@ -1,0 +1,198 @@
+"""The fields of a recipe: which data, which model, how to train. Every field has a meaning, a type and a range.
+
+Each class checks itself when it is made and reports all of its mistakes at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from transformers import TrainingArguments
+
+from .errors import RecipeError
+
+
+def _range_problems(arguments: object, bounds: dict[str, tuple[float, float, bool]]) -> list[str]:
+    """Sentences for the values outside ``(lowest, highest, lowest_is_allowed)``; None values are not checked."""
+    problems = []
+    for name, (lowest, highest, inclusive) in bounds.items():
+        value = getattr(arguments, name)
+        if value is None:
+            continue
+        inside = (lowest <= value if inclusive else lowest < value) and value <= highest
+        if not (inside and math.isfinite(value)):
+            lower = f"at least {lowest:g}" if inclusive else f"more than {lowest:g}"
+            upper = "" if math.isinf(highest) else f" and at most {highest:g}"
+            problems.append(f"{name}: {value!r} is out of range; it must be {lower}{upper}")
+    return problems
+
+
+@dataclass
+class DataArguments:
+    """Which clips, with which split, and how they are prepared."""
+
+    dataset_name: str = field(
+        default="synthetic",
+        metadata={"help": "Dataset: synthetic, gtzan, magnatagatune, fma, artist20, folder or hub."},
+    )
+    dataset_root: str | None = field(default=None, metadata={"help": "Folder that holds the dataset's files."})
+    protocol: str | None = field(
+        default=None,
+        metadata={"help": "How the dataset is split, by name. Default: the dataset's first protocol."},
+    )
+    tags: Literal["top50", "all"] | None = field(
+        default=None, metadata={"help": "magnatagatune only: the 50 usual tags (default) or all 188."}
+    )
+    synthetic_clips: int | None = field(
+        default=None, metadata={"help": "synthetic only: number of clips made, over all splits. Default: 640."}
+    )
+    split_seed: int = field(
+        default=0, metadata={"help": "Seed of splits that are drawn by us, and of synthetic clips."}
+    )
+    hub_id: str | None = field(
+        default=None,
+        metadata={"help": "hub only: repository on the Hub, or a folder written by datasets' save_to_disk."},
+    )
+    hub_config: str | None = field(default=None, metadata={"help": "hub only: the dataset's configuration name."})
+    audio_column: str | None = field(default=None, metadata={"help": "hub only: column of the audio. Default: audio."})
+    label_column: str | None = field(
+        default=None, metadata={"help": "hub only: column of the label or labels. Default: label, labels or genre."}
+    )
+    group_column: str | None = field(
+        default=None, metadata={"help": "hub only: column of the artist or album that no split may tear apart."}
+    )
+    train_split: str | None = field(default=None, metadata={"help": "hub only: name of the training split."})
+    validation_split: str | None = field(default=None, metadata={"help": "hub only: name of the validation split."})
+    test_split: str | None = field(default=None, metadata={"help": "hub only: name of the test split."})
+    allow_size_mismatch: bool = field(
+        default=False,
+        metadata={"help": "Accept a dataset whose split sizes differ from the protocol's. Said loudly in the log."},
+    )
+    max_skipped_share: float = field(
+        default=0.01,
+        metadata={"help": "Share of clips (0 to 1) that may be unusable; above it the run stops with their list."},
+    )
+    pcm_store: bool = field(
+        default=True,
+        metadata={"help": "Decode every clip once and keep it as 16-bit samples on disk; false decodes on the fly."},
+    )
+    cache_dir: str | None = field(
+        default=None, metadata={"help": "Folder of the PCM store. Default: datasets' own cache folder."}
+    )
+    preprocessing_num_workers: int | None = field(
+        default=None, metadata={"help": "Processes that decode clips. Default: one a core."}
+    )
+    crops_per_clip: int = field(
+        default=1, metadata={"help": "Random training windows drawn from every clip in one epoch."}
+    )
+
+    def __post_init__(self) -> None:
+        infinity = math.inf
+        problems = _range_problems(
+            self,
+            {
+                "synthetic_clips": (10, 100_000, True),
+                "split_seed": (0, 2**32 - 1, True),
+                "max_skipped_share": (0, 1, True),
+                "preprocessing_num_workers": (1, infinity, True),
+                "crops_per_clip": (1, infinity, True),
+            },
+        )
+        if self.tags not in (None, "top50", "all"):
+            problems.append(f"tags: {self.tags!r} is not known; it must be top50 or all")
+        if problems:
+            raise RecipeError(problems, "the data arguments")
+
+
+@dataclass
+class ModelArguments:
+    """Which model: made anew from its configuration, or continued from a saved one."""
+
+    model_type: str = field(
+        default="short_cnn", metadata={"help": "Architecture that is trained from scratch: short_cnn."}
+    )
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "Saved model (folder or Hub repository) to continue from, instead of model_type."},
+    )
+    model_config: dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "Values of the model's configuration that differ from its defaults, as {name: value}; "
+            "one of them on the command line: --model_config.name value."
+        },
+    )
+
+
+@dataclass
+class TaggingArguments(TrainingArguments):
+    """transformers' ``TrainingArguments`` with the defaults of this package.
+
+    Changed defaults: output_dir, learning_rate 1e-3 and per_device_*_batch_size 16/64 (networks trained from scratch),
+    evaluation, logging and saving once an epoch, the two newest checkpoints kept, the best model loaded at the end,
+    dataloader_num_workers 2, TensorBoard, and unknown batch columns kept.
+    """
+
+    output_dir: str = field(default="runs/run", metadata={"help": "Folder that receives the model and its results."})
+    overwrite_output_dir: bool = field(
+        default=False,
+        metadata={"help": "Delete what an earlier run left in output_dir. Without it such a folder is refused."},
+    )
+    learning_rate: float = field(default=1e-3, metadata={"help": "Highest learning rate."})
+    per_device_train_batch_size: int = field(default=16, metadata={"help": "Training windows a step and a device."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluation windows a step and a device."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
+    logging_strategy: str = field(default="epoch", metadata={"help": "When to log: no, steps or epoch."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept beside the best one."})
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "End with the checkpoint that was best on the validation split."}
+    )
+    metric_for_best_model: str | None = field(
+        default=None,
+        metadata={"help": "Validation metric to choose by. Default: ap_macro (multi-label) or accuracy."},
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after this many evaluations without a better metric. Default: never."}
+    )
+    dataloader_num_workers: int = field(
+        default=2, metadata={"help": "Processes that cut windows for training; 0 does it in the main process."}
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Leave false: our batches hold exactly what the model reads."}
+    )
+    report_to: None | str | list[str] = field(
+        default="tensorboard", metadata={"help": "Where to log: tensorboard, wandb, none, …"}
+    )
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={"help": "Go on from a checkpoint folder, or, given alone, from the last one in output_dir."},
+    )
+
+    def __post_init__(self) -> None:
+        infinity = math.inf
+        problems = _range_problems(
+            self,
+            {
+                "learning_rate": (0, infinity, False),
+                "num_train_epochs": (0, infinity, False),
+                "per_device_train_batch_size": (1, infinity, True),
+                "per_device_eval_batch_size": (1, infinity, True),
+                "gradient_accumulation_steps": (1, infinity, True),
+                "weight_decay": (0, infinity, True),
+                "max_grad_norm": (0, infinity, True),
+                "warmup_steps": (0, infinity, True),
+                "label_smoothing_factor": (0, 1, True),
+                "early_stopping_patience": (1, infinity, True),
+                "save_total_limit": (1, infinity, True),
+                "dataloader_num_workers": (0, infinity, True),
+                "seed": (0, 2**32 - 1, True),
+            },
+        )
+        if self.push_to_hub:
+            problems.append("push_to_hub: not yet done by a run; upload the folder with: hf upload REPO OUTPUT_DIR")
+        if problems:
+            raise RecipeError(problems, "the training arguments")
+        super().__post_init__()

@@ -1,0 +1,83 @@
+"""Datasets by name. A module of this folder that states ``FACTS`` is a dataset; there is no other list."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..errors import DatasetError
+from .base import DatasetFacts, TaggingDatasetDict
+
+if TYPE_CHECKING:
+    from ..arguments import DataArguments
+
+# Fields of DataArguments that only some datasets understand (their FACTS.options name them).
+_DATASET_OPTIONS = (
+    "tags synthetic_clips hub_id hub_config audio_column label_column group_column "
+    "train_split validation_split test_split"
+).split()
+
+
+def _dataset_modules() -> dict[str, ModuleType]:
+    modules = (
+        importlib.import_module(f"{__name__}.{info.name}")
+        for info in pkgutil.iter_modules(__path__)
+        if not info.name.startswith("_")
+    )
+    return {module.FACTS.name: module for module in modules if hasattr(module, "FACTS")}
+
+
+def list_datasets() -> list[str]:
+    """Names that ``dataset_name`` may have."""
+    return sorted(_dataset_modules())
+
+
+def dataset_facts(name: str) -> DatasetFacts:
+    """Citation, licence, protocols and more of one dataset.
+
+    Raises:
+        DatasetError: If there is no such dataset.
+    """
+    return _dataset_module(name).FACTS
+
+
+def load_tagging_dataset(arguments: DataArguments, sampling_rate: int | None = 16_000) -> TaggingDatasetDict:
+    """Loads a dataset as ``train``, ``validation`` and ``test`` with rows ``id, audio, labels, group``.
+
+    ``audio`` is a ``datasets.Audio`` column that decodes to mono at ``sampling_rate``; nothing is decoded here.
+    ``labels`` is a ``ClassLabel`` (single-label) or a list of them (multi-label), None where labels are not known.
+    ``group`` is the recording, album or artist.
+
+    Args:
+        arguments: The dataset's name, root, protocol and options.
+        sampling_rate: Rate in Hz, that of the model; the default is that of ``short_cnn``. None keeps each file's own.
+
+    Returns:
+        The splits, with ``facts``, ``protocol``, ``problem_type``, ``label_names`` and ``skipped`` beside them.
+
+    Raises:
+        DatasetError: If the dataset is unknown, missing, incomplete or not what its protocol promises. The message
+            says what was looked for, what was found, and what to do.
+    """
+    module = _dataset_module(arguments.dataset_name)
+    foreign = [
+        name for name in _DATASET_OPTIONS if getattr(arguments, name) is not None and name not in module.FACTS.options
+    ]
+    if foreign:
+        allowed = ", ".join(module.FACTS.options) or "none"
+        raise DatasetError(
+            f"{module.FACTS.name} does not know the options {', '.join(foreign)}; its own options: {allowed}."
+        )
+    return module.load(arguments, sampling_rate)
+
+
+def _dataset_module(name: str) -> ModuleType:
+    modules = _dataset_modules()
+    if name not in modules:
+        close = difflib.get_close_matches(name, modules, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise DatasetError(f"There is no dataset {name!r}.{hint} Known are: {', '.join(sorted(modules))}.")
+    return modules[name]

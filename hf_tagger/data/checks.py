@@ -1,0 +1,119 @@
+"""What a dataset must fulfil before anything is computed on it. Every message says what to do."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import DatasetError
+from .base import SINGLE_LABEL, SPLITS, Clip, DatasetFacts, Protocol, SkippedClip, TaggingDatasetDict, examples
+
+if TYPE_CHECKING:
+    from ..arguments import DataArguments
+
+logger = logging.getLogger(__name__)
+
+
+def check_ids(facts: DatasetFacts, clips: Mapping[str, Sequence[Clip]]) -> None:
+    counts = Counter(clip.id for rows in clips.values() for clip in rows)
+    duplicates = sorted(clip_id for clip_id, count in counts.items() if count > 1)
+    if duplicates:
+        raise DatasetError(
+            f"{facts.title}: {len(duplicates)} ids stand more than once: {examples(duplicates)}. "
+            f"Every clip needs one row and one id; remove the repeated rows."
+        )
+
+
+def check_labels(
+    facts: DatasetFacts, clips: Mapping[str, Sequence[Clip]], label_names: Sequence[str], problem_type: str
+) -> None:
+    by_case: dict[str, list[str]] = {}
+    for name in label_names:
+        by_case.setdefault(name.casefold(), []).append(name)
+    twins = [" and ".join(names) for names in by_case.values() if len(names) > 1]
+    if twins:
+        raise DatasetError(
+            f"{facts.title}: labels that differ only by case or stand twice: {examples(twins)}. "
+            f"Rename them so that each label has one name."
+        )
+    known = set(label_names)
+    unknown = sorted({label for rows in clips.values() for clip in rows for label in clip.labels or ()} - known)
+    if unknown:
+        raise DatasetError(
+            f"{facts.title}: unknown labels {examples(unknown)}. Known are: {examples(list(label_names))}."
+        )
+    if problem_type == SINGLE_LABEL:
+        wrong = [
+            clip.id
+            for rows in clips.values()
+            for clip in rows
+            if clip.labels is not None and len(set(clip.labels)) != 1
+        ]
+        if wrong:
+            raise DatasetError(f"{facts.title}: exactly one label is expected a clip; not so for {examples(wrong)}.")
+
+
+def check_sizes(facts: DatasetFacts, protocol: Protocol, sizes: Mapping[str, int], arguments: DataArguments) -> None:
+    if protocol.sizes is None or dict(protocol.sizes) == dict(sizes):
+        return
+    differences = ", ".join(f"{split} {sizes[split]:,} instead of {protocol.sizes[split]:,}" for split in SPLITS)
+    message = f"{facts.title}, protocol {protocol.name!r}: {differences} clips"
+    if not arguments.allow_size_mismatch:
+        raise DatasetError(
+            f"{message}. Results would not be comparable with published ones.\n{facts.how_to_get}\n"
+            f"If this is meant to be another dataset in the same layout, set allow_size_mismatch: true."
+        )
+    logger.warning("%s. allow_size_mismatch is set: do not compare these results with published ones.", message)
+
+
+def check_groups(facts: DatasetFacts, groups: Mapping[str, Sequence[str]]) -> None:
+    """Raises DatasetError if a group (album, artist) stands in more than one split."""
+    seen: dict[str, str] = {}
+    torn = []
+    for split, names in groups.items():
+        for group in sorted(set(names)):
+            if seen.setdefault(group, split) != split:
+                torn.append(f"{group} (in {seen[group]} and {split})")
+    if torn:
+        raise DatasetError(
+            f"{facts.title}: {len(torn)} groups stand in more than one split, so test clips would be known from "
+            f"training: {examples(torn)}."
+        )
+
+
+def check_classes(facts: DatasetFacts, rows: TaggingDatasetDict) -> None:
+    """A class that training never sees cannot be learned: an error for classes, a loud note for tags."""
+    labels = rows["train"].data.column("labels").combine_chunks()
+    flat = labels if rows.problem_type == SINGLE_LABEL else labels.flatten()
+    seen = set(flat.drop_null().to_pylist())
+    unseen = [name for index, name in enumerate(rows.label_names) if index not in seen]
+    if not unseen:
+        return
+    if rows.problem_type == SINGLE_LABEL:
+        raise DatasetError(
+            f"{facts.title}: no training clip for {len(unseen)} of {len(rows.label_names)} classes: {examples(unseen)}. "
+            f"Add clips to them or leave the classes out."
+        )
+    logger.warning(
+        "%s: %d of %d tags have no training clip and cannot be learned: %s",
+        facts.title,
+        len(unseen),
+        len(rows.label_names),
+        examples(unseen),
+    )
+
+
+def check_missing(facts: DatasetFacts, missing: Sequence[SkippedClip], total: int, arguments: DataArguments) -> None:
+    if not missing:
+        return
+    message = (
+        f"{facts.title}: {len(missing):,} of {total:,} audio files were not found below {arguments.dataset_root}: "
+        f"{examples([clip.path for clip in missing])}"
+    )
+    if len(missing) == total or (
+        len(missing) > arguments.max_skipped_share * total and not arguments.allow_size_mismatch
+    ):
+        raise DatasetError(f"{message}.\n{facts.how_to_get}")
+    logger.warning("%s. They are skipped and listed in skipped_clips.csv.", message)

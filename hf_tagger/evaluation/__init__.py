@@ -1,0 +1,1 @@
+"""Evaluation of clips: metrics, aggregation, pictures and files."""
