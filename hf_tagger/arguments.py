@@ -6,7 +6,7 @@ Each class checks itself when it is made and reports all of its mistakes at once
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from transformers import TrainingArguments
@@ -143,9 +143,15 @@ class TaggingArguments(TrainingArguments):
     learning_rate: float = field(default=1e-3, metadata={"help": "Highest learning rate."})
     per_device_train_batch_size: int = field(default=16, metadata={"help": "Training windows a step and a device."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluation windows a step and a device."})
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
-    logging_strategy: str = field(default="epoch", metadata={"help": "When to log: no, steps or epoch."})
+    eval_strategy: Literal["no", "steps", "epoch"] = field(
+        default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."}
+    )
+    save_strategy: Literal["no", "steps", "epoch", "best"] = field(
+        default="epoch", metadata={"help": "When to save: no, steps, epoch or best."}
+    )
+    logging_strategy: Literal["no", "steps", "epoch"] = field(
+        default="epoch", metadata={"help": "When to log: no, steps or epoch."}
+    )
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept beside the best one."})
     load_best_model_at_end: bool = field(
         default=True, metadata={"help": "End with the checkpoint that was best on the validation split."}
@@ -163,7 +169,7 @@ class TaggingArguments(TrainingArguments):
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Leave false: our batches hold exactly what the model reads."}
     )
-    report_to: None | str | list[str] = field(
+    report_to: None | str | list[str] = field(  # noqa: RUF036 (the order that HfArgumentParser understands)
         default="tensorboard", metadata={"help": "Where to log: tensorboard, wandb, none, …"}
     )
     resume_from_checkpoint: str | None = field(
@@ -195,4 +201,9 @@ class TaggingArguments(TrainingArguments):
             problems.append("push_to_hub: not yet done by a run; upload the folder with: hf upload REPO OUTPUT_DIR")
         if problems:
             raise RecipeError(problems, "the training arguments")
+        # What the recipe says, before transformers derives anything from it; a written recipe repeats this.
+        self.as_given = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         super().__post_init__()
+        # Without a metric transformers falls back to the loss; the trainer chooses by the problem type instead.
+        if self.as_given["metric_for_best_model"] is None:
+            self.metric_for_best_model = self.greater_is_better = None

@@ -18,7 +18,25 @@ import soxr
 from .errors import AudioDecodingError
 
 AUDIO_SUFFIXES = frozenset(
-    ".wav .flac .ogg .oga .opus .mp3 .au .aif .aiff .aifc .caf .w64 .m4a .mp4 .aac .wma .webm".split()
+    [
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".au",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".caf",
+        ".w64",
+        ".m4a",
+        ".mp4",
+        ".aac",
+        ".wma",
+        ".webm",
+    ]
 )
 _BLOCK_FRAMES = 1 << 18  # read in blocks: a damaged header may announce hours, and memory must follow the real samples
 _RATES = (1_000, 768_000)  # Hz; telephone speech is 8,000, the highest converters reach 768,000

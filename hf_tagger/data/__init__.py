@@ -15,10 +15,18 @@ if TYPE_CHECKING:
     from ..arguments import DataArguments
 
 # Fields of DataArguments that only some datasets understand (their FACTS.options name them).
-_DATASET_OPTIONS = (
-    "tags synthetic_clips hub_id hub_config audio_column label_column group_column "
-    "train_split validation_split test_split"
-).split()
+_DATASET_OPTIONS = [
+    "tags",
+    "synthetic_clips",
+    "hub_id",
+    "hub_config",
+    "audio_column",
+    "label_column",
+    "group_column",
+    "train_split",
+    "validation_split",
+    "test_split",
+]
 
 
 def _dataset_modules() -> dict[str, ModuleType]:
@@ -62,16 +70,28 @@ def load_tagging_dataset(arguments: DataArguments, sampling_rate: int | None = 1
         DatasetError: If the dataset is unknown, missing, incomplete or not what its protocol promises. The message
             says what was looked for, what was found, and what to do.
     """
-    module = _dataset_module(arguments.dataset_name)
-    foreign = [
-        name for name in _DATASET_OPTIONS if getattr(arguments, name) is not None and name not in module.FACTS.options
+    problems = argument_problems(arguments)
+    if problems:
+        raise DatasetError(" ".join(f"{problem}." for problem in problems))
+    return _dataset_modules()[arguments.dataset_name].load(arguments, sampling_rate)
+
+
+def argument_problems(arguments: DataArguments) -> list[str]:
+    """Sentences for an unknown dataset or protocol, and for options that the dataset does not understand."""
+    try:
+        facts = dataset_facts(arguments.dataset_name)
+    except DatasetError as error:
+        return [f"dataset_name: {error}".rstrip(".")]
+    problems = [
+        f"{name}: {facts.name} does not have this option; its own options: {', '.join(facts.options) or 'none'}"
+        for name in _DATASET_OPTIONS
+        if getattr(arguments, name) is not None and name not in facts.options
     ]
-    if foreign:
-        allowed = ", ".join(module.FACTS.options) or "none"
-        raise DatasetError(
-            f"{module.FACTS.name} does not know the options {', '.join(foreign)}; its own options: {allowed}."
-        )
-    return module.load(arguments, sampling_rate)
+    try:
+        facts.protocol(arguments.protocol)
+    except DatasetError as error:
+        problems.append(f"protocol: {error}".rstrip("."))
+    return problems
 
 
 def _dataset_module(name: str) -> ModuleType:

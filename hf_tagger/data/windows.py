@@ -1,0 +1,117 @@
+"""Windows of prepared clips for the model: random crops to train on, fixed hops to evaluate on, and their batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ..models.windowing import repeat_to_length, window_starts
+from .base import MULTI_LABEL
+from .pcm import PreparedClips
+
+
+class TrainingWindows(Dataset):
+    """Random windows, ``crops_per_clip`` of every labelled clip an epoch.
+
+    A crop's position depends on nothing but seed, epoch and index: not on the worker process, not on how often training
+    was interrupted. So a resumed run sees exactly the windows of an undisturbed one.
+
+    Args:
+        clips: The training clips.
+        window_samples: Length of a window in samples.
+        crops_per_clip: Windows a clip and an epoch.
+        seed: Seed of the positions.
+    """
+
+    def __init__(self, clips: PreparedClips, window_samples: int, crops_per_clip: int = 1, seed: int = 0):
+        self.clips, self.window_samples, self.seed = clips, window_samples, seed
+        labelled = [index for index, label in enumerate(clips.labels) if label is not None]
+        self.indices = np.repeat(np.asarray(labelled, dtype=np.int64), crops_per_clip)
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers have to see it change
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer at the start of every epoch; moves every crop."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, item: int) -> dict:
+        """One window: ``input_values`` float32 ``[window_samples]``, and the clip's ``labels``."""
+        index = int(self.indices[item])
+        spare = int(self.clips.num_samples[index]) - self.window_samples
+        start = 0
+        if spare > 0:
+            start = int(np.random.default_rng((self.seed, int(self._epoch), item)).integers(spare + 1))
+        return {
+            "input_values": _window(self.clips, index, start, self.window_samples),
+            "labels": self.clips.labels[index],
+        }
+
+
+class EvaluationWindows(Dataset):
+    """All windows of some clips at fixed hops, clip after clip.
+
+    Args:
+        clips: The clips of a split.
+        window_samples: Length of a window in samples.
+        hop_samples: Distance of two windows in samples.
+        share: ``(process, processes)``: this process evaluates the clips ``process, process + processes, …``, every
+            clip whole, so that no clip is computed twice.
+    """
+
+    def __init__(self, clips: PreparedClips, window_samples: int, hop_samples: int, share: tuple[int, int] = (0, 1)):
+        self.clips, self.window_samples, self.hop_samples = clips, window_samples, hop_samples
+        indices = np.arange(share[0], len(clips), share[1])
+        counts = [len(window_starts(int(length), window_samples, hop_samples)) for length in clips.num_samples[indices]]
+        self.clip_indices = np.repeat(indices, counts)
+        first = np.repeat(np.cumsum([0, *counts])[:-1], counts)
+        self._numbers = np.arange(len(self.clip_indices)) - first  # number of the window within its clip
+
+    def __len__(self) -> int:
+        return len(self.clip_indices)
+
+    def __getitem__(self, item: int) -> dict:
+        """One window: ``input_values`` float32 ``[window_samples]``, and ``clip_index``, its clip's position."""
+        index = int(self.clip_indices[item])
+        last = max(int(self.clips.num_samples[index]) - self.window_samples, 0)
+        start = min(int(self._numbers[item]) * self.hop_samples, last)  # the last window ends with the clip
+        return {"input_values": _window(self.clips, index, start, self.window_samples), "clip_index": index}
+
+
+class WindowCollator:
+    """Stacks windows to ``{"input_values": [B, T], "labels": [B] or [B, C]}`` (``clip_index [B]`` in evaluation).
+
+    Args:
+        problem_type: transformers' ``problem_type``; multi-label rows become 0/1 vectors.
+        num_labels: C.
+    """
+
+    def __init__(self, problem_type: str, num_labels: int):
+        self.problem_type, self.num_labels = problem_type, num_labels
+
+    def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
+        """Makes a batch of window dictionaries."""
+        batch = {"input_values": torch.stack([item["input_values"] for item in items])}
+        if "labels" in items[0]:
+            labels = [item["labels"] for item in items]
+            batch["labels"] = torch.from_numpy(encode_labels(labels, self.problem_type, self.num_labels))
+        if "clip_index" in items[0]:
+            batch["clip_index"] = torch.tensor([item["clip_index"] for item in items])
+        return batch
+
+
+def encode_labels(labels: list, problem_type: str, num_labels: int) -> np.ndarray:
+    """Class indices int64 ``[N]``, or 0/1 float32 ``[N, C]`` for multi-label data."""
+    if problem_type != MULTI_LABEL:
+        return np.asarray(labels, dtype=np.int64)
+    encoded = np.zeros((len(labels), num_labels), dtype=np.float32)
+    for row, indices in enumerate(labels):
+        encoded[row, indices] = 1.0
+    return encoded
+
+
+def _window(clips: PreparedClips, index: int, start: int, length: int) -> torch.Tensor:
+    samples = torch.from_numpy(clips.read(index, start, start + length))
+    return repeat_to_length(samples, length)

@@ -1,0 +1,299 @@
+"""The model card: README.md with the metadata that the Hub reads and the facts that a person needs.
+
+:class:`CardSummary` holds what the card says, in three bands: given by the user, filled by the run, constant for the
+architecture. The wording stands in ``model_card.md.j2`` beside this file; here values become text and tables.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from jinja2 import Environment, StrictUndefined
+
+from ..data.base import MULTI_LABEL, SPLITS, DatasetFacts, SkippedClip
+from ..evaluation.metrics import DEFAULT_METRIC, METRIC_NAMES, METRIC_TITLES
+
+_TEMPLATE = Path(__file__).with_name("model_card.md.j2")
+_PIPELINE_TAG = "audio-classification"
+_TAGS = ("music", "music-tagging", _PIPELINE_TAG, "hf_tagger")
+_LONG_TABLE = 20  # rows; longer tables are folded
+_SKIPPED_SHOWN = 50
+_LABELS_IN_TEXT = 60
+# Clips a protocol may lack and still be called the published one: a few files are damaged in every copy of a dataset.
+_LACK_TOLERATED = 0.01
+_NOT_COMMERCIAL = re.compile(r"\bnon-?\s?commercial|\bNC\b|\bresearch\b.{0,20}\bonly\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFacts:
+    """How the weights came to be.
+
+    Attributes:
+        epochs: Passes over the training clips.
+        steps: Optimizer steps.
+        seconds: Time of the whole run in seconds.
+        device: Name of the device.
+        packages: Package → version, Python included.
+        best_epoch: Epoch of the chosen checkpoint; None if the last one was kept.
+        selected_by: Validation metric that chose it.
+    """
+
+    epochs: float
+    steps: int
+    seconds: float
+    device: str
+    packages: Mapping[str, str]
+    best_epoch: float | None = None
+    selected_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardSummary:
+    """Everything that a model card says.
+
+    Attributes:
+        model_id: What ``pipeline(model=…)`` takes: a repository on the Hub, or the run's folder (absolute, so that the
+            printed snippet runs anywhere).
+        command: The command line that repeats the run.
+        recipe_text: The resolved recipe as YAML.
+        license: Licence of the weights, as the Hub spells it.
+        base_model: Hub repository that was finetuned; None for a model trained from scratch.
+        tags: Further tags for the Hub, for example ``music-genre``.
+        architecture: Name of the architecture, for example ``short_cnn``.
+        parameters: Number of weights.
+        sampling_rate: Rate in Hz that the model hears.
+        window_seconds: Length of a window in seconds.
+        hop_seconds: Distance of two evaluation windows in seconds.
+        problem_type: ``single_label_classification`` or ``multi_label_classification``.
+        label_names: Names of the labels, in the order of the outputs.
+        facts: The dataset's facts.
+        protocol: ``TaggingDatasetDict.protocol_record()``; where clips were lost later, ``used`` holds the split sizes
+            that remained.
+        metrics: Split → results of :class:`~hf_tagger.evaluation.metrics.TaggingMetrics`; empty where a split has no
+            labels. The first of test and validation that has numbers goes to the Hub.
+        per_label: ``per_label_table`` of that split.
+        skipped: Clips that took no part.
+        training: How the weights came to be.
+        figures: Caption → file name beside the card.
+        architecture_citation: BibTeX of the architecture's paper.
+        needs_remote_code: Whether the modelling code lies beside the weights, as for all models of this package.
+    """
+
+    # Given by the user.
+    model_id: str
+    command: str
+    recipe_text: str
+    license: str = "apache-2.0"
+    base_model: str | None = None
+    tags: Sequence[str] = ()
+    # Filled by the run.
+    architecture: str
+    parameters: int
+    sampling_rate: int
+    window_seconds: float
+    hop_seconds: float
+    problem_type: str
+    label_names: Sequence[str]
+    facts: DatasetFacts
+    protocol: Mapping[str, Any]
+    metrics: Mapping[str, Mapping[str, float | int | None]]
+    per_label: Sequence[Mapping[str, Any]]
+    skipped: Sequence[SkippedClip] = ()
+    training: TrainingFacts
+    figures: Mapping[str, str] = field(default_factory=dict)
+    # Constant for the architecture.
+    architecture_citation: str = ""
+    needs_remote_code: bool = True
+
+    @property
+    def name(self) -> str:
+        """The last part of ``model_id``."""
+        return re.split(r"[\\/]", self.model_id.rstrip("\\/"))[-1]
+
+    @property
+    def reported_split(self) -> str | None:
+        """The split whose numbers stand for the model: test, or validation where test has none."""
+        return next((split for split in ("test", "validation") if _defined(self, split)), None)
+
+
+def build_model_card(summary: CardSummary) -> ModelCard:
+    """Makes the model card; ``.save(folder / "README.md")`` writes it.
+
+    Args:
+        summary: What the card says.
+
+    Returns:
+        A card whose metadata the Hub accepts. Undefined metrics are left out of its ``model-index``.
+    """
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
+    )
+    environment.filters.update(text=_text, fenced=_fenced, python_string=_python_string, duration=_duration)
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    return ModelCard(
+        template.render(
+            metadata=card_data(summary).to_yaml(),
+            summary=summary,
+            is_multi_label=summary.problem_type == MULTI_LABEL,
+            base_model_id=_hub_id(summary.base_model),
+            base_model_name=re.split(r"[\\/]", (summary.base_model or "").rstrip("\\/"))[-1],
+            labels_in_text=_LABELS_IN_TEXT,
+            long_table=_LONG_TABLE,
+            skipped_shown=_SKIPPED_SHOWN,
+            is_not_commercial=bool(_NOT_COMMERCIAL.search(summary.facts.license)),
+            size_rows=_size_rows(summary),
+            is_other_protocol=_is_other_protocol(summary),
+            result_splits=_result_splits(summary),
+            result_rows=_result_rows(summary),
+            left_out=_left_out(summary),
+            per_label_header=_per_label_header(summary),
+            per_label_rows=_per_label_rows(summary),
+            skipped_reasons=Counter(clip.reason for clip in summary.skipped).most_common(),
+        )
+    )
+
+
+def card_data(summary: CardSummary) -> ModelCardData:
+    """The metadata of the card, which the Hub reads."""
+    dataset_id = _hub_id(summary.facts.hub_id) or summary.facts.name
+    split = summary.reported_split
+    # Numbers on other clips must not look like the protocol's on a leaderboard.
+    reservation = " (not the published clips)" if _is_other_protocol(summary) else ""
+    results = [
+        EvalResult(
+            task_type=_PIPELINE_TAG,
+            task_name="Music tagging" if summary.problem_type == MULTI_LABEL else "Music classification",
+            dataset_type=dataset_id,
+            dataset_name=summary.facts.title + reservation,
+            dataset_config=summary.protocol["name"] + reservation,
+            dataset_split=split,
+            dataset_args={"ids_sha256": summary.protocol["hash"], "clips": _used(summary)[split]},
+            metric_type=name,
+            metric_name=METRIC_TITLES[name],
+            metric_value=value,
+        )
+        for name, value in (_defined(summary, split) if split else {}).items()
+    ]
+    families = [re.sub("_(macro|micro)$", "", name) for name in METRIC_NAMES[summary.problem_type]]
+    return ModelCardData(
+        license=summary.license,
+        library_name="transformers",
+        pipeline_tag=_PIPELINE_TAG,
+        tags=[*_TAGS, summary.architecture, *summary.tags],
+        datasets=[dataset_id],
+        metrics=list(dict.fromkeys(families)),
+        base_model=_hub_id(summary.base_model),
+        model_name=summary.name if results else None,
+        eval_results=results or None,
+    )
+
+
+def _defined(summary: CardSummary, split: str) -> dict[str, float]:
+    """A split's metrics that have a value, the usual one first: no counts, losses or timings, neither None nor NaN."""
+    results, usual = summary.metrics.get(split, {}), DEFAULT_METRIC[summary.problem_type]
+    names = sorted(METRIC_NAMES[summary.problem_type], key=lambda name: name != usual)
+    return {name: results[name] for name in names if results.get(name) is not None and math.isfinite(results[name])}
+
+
+def _hub_id(name: str | None) -> str | None:
+    """``name`` if it can be a repository on the Hub, so that no path of a machine gets into the metadata."""
+    if not name:
+        return None
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return None
+    return name
+
+
+def _used(summary: CardSummary) -> Mapping[str, int]:
+    return summary.protocol.get("used", summary.protocol["sizes"])
+
+
+def _size_rows(summary: CardSummary) -> list[dict[str, Any]]:
+    expected, skipped = summary.protocol["sizes_expected"], Counter(clip.split for clip in summary.skipped)
+    return [
+        {"split": split, "used": used, "expected": (expected or {}).get(split), "skipped": skipped[split]}
+        for split, used in _used(summary).items()
+    ]
+
+
+def _is_other_protocol(summary: CardSummary) -> bool:
+    """Whether sizes differ by more than the few unusable clips that are listed."""
+    return any(
+        not 0 <= row["expected"] - row["used"] <= min(row["skipped"], math.ceil(_LACK_TOLERATED * row["expected"]))
+        for row in _size_rows(summary)
+        if row["expected"] is not None
+    )
+
+
+def _result_splits(summary: CardSummary) -> list[str]:
+    return [split for split in SPLITS if _defined(summary, split)]
+
+
+def _result_rows(summary: CardSummary) -> list[tuple[str, list[str]]]:
+    of_splits = [_defined(summary, split) for split in _result_splits(summary)]
+    names = dict.fromkeys(name for results in of_splits for name in results)
+    return [
+        (f"{METRIC_TITLES[name]} (`{name}`)", [_number(results.get(name)) for results in of_splits]) for name in names
+    ]
+
+
+def _left_out(summary: CardSummary) -> dict[str, tuple[int, int]]:
+    """Split → (labels that take no part in macro means, all labels), where there are such."""
+    counts = {
+        split: results.get("tags_left_out") or results.get("classes_left_out") or 0
+        for split, results in summary.metrics.items()
+    }
+    return {split: (count, len(summary.label_names)) for split, count in counts.items() if count}
+
+
+def _per_label_header(summary: CardSummary) -> list[str]:
+    header = ["Label", "Clips", "Average precision", "ROC-AUC"]
+    return header if summary.problem_type == MULTI_LABEL else [*header, "Precision", "Recall", "F1"]
+
+
+def _per_label_rows(summary: CardSummary) -> list[list[str]]:
+    """Best label first, labels that could not be scored last."""
+    names = ["ap", "roc_auc"] if summary.problem_type == MULTI_LABEL else ["ap", "roc_auc", "precision", "recall", "f1"]
+    rows = sorted(summary.per_label, key=lambda row: -math.inf if row["ap"] is None else row["ap"], reverse=True)
+    return [
+        [_text(row["label"]), f"{row['support']:,}", *(_number(row.get(name), 3) for name in names)] for row in rows
+    ]
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def _text(value: object) -> str:
+    """Plain text in one line of Markdown, safe in a table cell and beside raw HTML."""
+    text = re.sub(r"([\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(str(value).split()))
+    return re.sub(r"^([#+\-]|\d+[.)])", r"\\\1", text)
+
+
+def _fenced(content: str, language: str) -> str:
+    """A code block whose fence is longer than any run of backticks within."""
+    longest = max(map(len, re.findall("`+", content)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{content.strip()}\n{fence}"
+
+
+def _python_string(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,106 @@
+"""What every tagger of this package does alike: windows in, one row of logits a clip out, and the loss."""
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+MULTI_LABEL = "multi_label_classification"
+
+
+class WindowedAudioClassification(PreTrainedModel):
+    """Base of models that classify windows of a waveform.
+
+    A subclass implements :meth:`window_logits`. This class folds the windows of long audio into the batch (in groups
+    of ``config.windows_per_group``, which bounds the memory), averages the **probabilities** of a clip's windows and
+    returns logits whose sigmoid (multi-label) or softmax (single-label) is that average.
+    """
+
+    main_input_name = "input_values"
+    citation = ""
+    """BibTeX of the architecture's paper, for the model card."""
+
+    input_modalities = "audio"
+
+    def window_logits(self, input_values: torch.Tensor) -> torch.Tensor:
+        """Logits of single windows: ``[N, samples]`` → ``[N, labels]``."""
+        raise NotImplementedError(f"{type(self).__name__} must implement window_logits.")
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        window_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> SequenceClassifierOutput | tuple:
+        """Classifies clips.
+
+        Args:
+            input_values: Waveforms, one window a clip ``[B, T]`` or several ``[B, W, T]``.
+            window_mask: 1 for windows that exist, 0 for padding ``[B, W]``; all exist if None.
+            labels: Class indices ``[B]`` (single-label) or 0/1 ``[B, C]`` (multi-label).
+            return_dict: False returns ``(loss, logits)`` or ``(logits,)``.
+
+        Returns:
+            ``loss`` (if there are labels) and ``logits [B, C]``.
+
+        Raises:
+            ValueError: If ``input_values`` is neither ``[B, T]`` nor ``[B, W, T]``.
+        """
+        if input_values.ndim == 2:
+            logits = self.window_logits(input_values)  # [B, C]
+        elif input_values.ndim == 3:
+            logits = self._clip_logits(input_values, window_mask)  # [B, C]
+        else:
+            raise ValueError(
+                f"input_values must be [batch, samples] or [batch, windows, samples]; received the shape "
+                f"{tuple(input_values.shape)}."
+            )
+        loss = None if labels is None else self._loss(logits, labels)
+        if return_dict is False:
+            return (logits,) if loss is None else (loss, logits)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def _clip_logits(self, input_values: torch.Tensor, window_mask: torch.Tensor | None) -> torch.Tensor:
+        clips, windows = input_values.shape[:2]
+        if window_mask is None:
+            window_mask = input_values.new_ones(clips, windows)
+        exists = window_mask.bool()
+        folded = input_values[exists]  # [N, T], N the windows that exist: padding is never computed
+        groups = folded.split(self.config.windows_per_group)
+        logits = torch.cat([self.window_logits(group) for group in groups]).float()  # [N, C]
+        unfolded = logits.new_zeros(clips, windows, logits.shape[-1])
+        unfolded[exists] = logits  # [B, W, C]
+        return average_windows(unfolded, exists, self.config.problem_type)
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if self.config.problem_type is None:  # transformers' own rule, by the type of the labels
+            single = labels.dtype in (torch.long, torch.int)
+            self.config.problem_type = "single_label_classification" if single else MULTI_LABEL
+        if self.config.problem_type == MULTI_LABEL:
+            return nn.functional.binary_cross_entropy_with_logits(logits.float(), labels.float())
+        return nn.functional.cross_entropy(logits.float(), labels)
+
+
+def average_windows(logits: torch.Tensor, exists: torch.Tensor, problem_type: str | None) -> torch.Tensor:
+    """Logits whose probabilities are the mean of the windows' probabilities.
+
+    With p̄ the mean over a clip's windows: multi-label log p̄ − log(1 − p̄), single-label log p̄; both computed as
+    log-sum-exp of log probabilities, so that certain windows do not overflow.
+
+    Args:
+        logits: ``[B, W, C]``.
+        exists: Which windows count, boolean ``[B, W]``; at least one a clip.
+        problem_type: transformers' ``problem_type``.
+
+    Returns:
+        ``[B, C]``.
+    """
+    weights = exists.unsqueeze(-1)  # [B, W, 1]
+
+    def log_sum(log_probabilities: torch.Tensor) -> torch.Tensor:
+        return log_probabilities.masked_fill(~weights, -torch.inf).logsumexp(dim=1)  # [B, C]
+
+    if problem_type == MULTI_LABEL:
+        return log_sum(nn.functional.logsigmoid(logits)) - log_sum(nn.functional.logsigmoid(-logits))
+    return log_sum(logits.log_softmax(dim=-1)) - exists.sum(dim=1, keepdim=True).log()

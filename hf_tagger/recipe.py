@@ -1,0 +1,195 @@
+"""Recipes: one YAML file is one experiment, ``--field value`` overrides. Strict, typed, all mistakes at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+
+from .arguments import DataArguments, ModelArguments, TaggingArguments
+from .data import argument_problems
+from .errors import RecipeError
+from .evaluation.metrics import METRIC_NAMES
+from .recipe_values import ConversionError, convert, load_yaml, read_flag_value
+from .training.build import build_config
+
+_ARGUMENT_CLASSES = (DataArguments, ModelArguments, TaggingArguments)
+_BARE_VALUES = {"resume_from_checkpoint": "last"}  # what a text field means when its flag is given without a value
+_SECRETS = ("hub_token",)
+# Set by the machine or the moment, not by the experiment: left out of the written recipe.
+_NOT_OF_THE_EXPERIMENT = (
+    *_SECRETS,
+    "resume_from_checkpoint",
+    "overwrite_output_dir",
+    "local_rank",
+    "greater_is_better",
+)
+
+
+def parse_recipe(argv: Sequence[str]) -> tuple[DataArguments, ModelArguments, TaggingArguments]:
+    """Reads ``[RECIPE.yaml] [--field value …]``.
+
+    A flag overrides the recipe. A boolean flag may stand alone (``--bf16``), and so may ``--resume_from_checkpoint``.
+    One value of the model's configuration: ``--model_config.num_channels 32``. ``--help`` prints every field.
+
+    Args:
+        argv: The command line without the program's name.
+
+    Returns:
+        The data, model and training arguments.
+
+    Raises:
+        RecipeError: With every unknown field, mistyped value and value out of range in one message.
+        SystemExit: For ``--help``.
+    """
+    argv = list(argv)
+    parser = _parser()
+    if any(argument in ("-h", "--help") for argument in argv):
+        parser.print_help()
+        raise SystemExit(0)
+    path = argv.pop(0) if argv and not argv[0].startswith("--") else None
+    problems: list[str] = []
+    given = _read_yaml(path, problems) if path is not None else {}
+    _apply_flags(given, argv, problems)
+    values = {}
+    for name, value in given.items():
+        if name not in _fields():
+            problems.append(_unknown_field(name))
+            continue
+        try:
+            values[name] = convert(parser, name, _annotations()[name], value)
+        except ConversionError as error:
+            problems.append(str(error))
+    arguments = {}
+    for argument_class in _ARGUMENT_CLASSES:
+        names = {field.name for field in dataclasses.fields(argument_class)}
+        try:
+            own = {name: value for name, value in values.items() if name in names}
+            arguments[argument_class] = argument_class(**own)
+        except RecipeError as error:
+            problems += error.problems
+        except (ValueError, TypeError, ImportError) as error:  # transformers' own checks of TrainingArguments
+            problems.append(" ".join(str(error).split()))
+    problems += _check_names(arguments)
+    if problems:
+        raise RecipeError(problems, path or "the command line")
+    return tuple(arguments[argument_class] for argument_class in _ARGUMENT_CLASSES)
+
+
+def resolved_recipe(data: DataArguments, model: ModelArguments, training: TaggingArguments) -> dict:
+    """The experiment as one mapping that :func:`parse_recipe` reads again.
+
+    It holds whatever differs from transformers' defaults, and our own defaults in full. Secrets,
+    and what belongs to the moment instead of the experiment, are left out.
+    """
+    recipe = {}
+    for arguments in (data, model):
+        recipe |= {name: value for name, value in dataclasses.asdict(arguments).items() if value is not None}
+    stock = {field.name: _default(field) for field in dataclasses.fields(TrainingArguments)}
+    for field in dataclasses.fields(TaggingArguments):
+        value = training.as_given[field.name]
+        ours = field.name not in stock or _default(field) != stock[field.name]
+        if field.name not in _NOT_OF_THE_EXPERIMENT and (ours or value != stock[field.name]):
+            recipe[field.name] = getattr(value, "value", value)  # enumerations by their value
+    recipe["metric_for_best_model"] = training.metric_for_best_model  # chosen by the problem type if not given
+    if training.mixed_precision in ("fp16", "bf16"):  # accelerate's configuration may have asked for it
+        recipe[training.mixed_precision] = True
+    return {name: value for name, value in recipe.items() if value is not None}
+
+
+def _check_names(arguments: dict[type, object]) -> list[str]:
+    """Names that only datasets, models and metrics themselves know; classes that failed their own checks are absent."""
+    problems = []
+    if DataArguments in arguments:
+        problems += argument_problems(arguments[DataArguments])
+    if ModelArguments in arguments:
+        try:
+            build_config(arguments[ModelArguments])
+        except RecipeError as error:
+            problems += error.problems
+    if TaggingArguments in arguments and arguments[TaggingArguments].metric_for_best_model is not None:
+        metric = arguments[TaggingArguments].metric_for_best_model.removeprefix("eval_")
+        known = sorted({"loss", *(name for names in METRIC_NAMES.values() for name in names)})
+        if metric not in known:
+            problems.append(f"metric_for_best_model: {metric!r} is not known; known are: {', '.join(known)}")
+    return problems
+
+
+def _parser() -> HfArgumentParser:
+    return HfArgumentParser(
+        _ARGUMENT_CLASSES,
+        usage="%(prog)s [RECIPE.yaml] [--field value ...]",
+        description="A recipe (YAML) holds these fields; the same fields as flags override it.",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+
+
+def _fields() -> dict[str, dataclasses.Field]:
+    return {field.name: field for argument_class in _ARGUMENT_CLASSES for field in dataclasses.fields(argument_class)}
+
+
+def _annotations() -> dict[str, object]:
+    hints: dict[str, object] = {}
+    for argument_class in _ARGUMENT_CLASSES:
+        hints |= typing.get_type_hints(argument_class)
+    return hints
+
+
+def _default(field: dataclasses.Field) -> object:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _read_yaml(path: str, problems: list[str]) -> dict:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError([f"the file cannot be read: {error}"], path) from error
+    try:
+        content, twice = load_yaml(text)
+    except yaml.YAMLError as error:
+        raise RecipeError([f"not valid YAML: {' '.join(str(error).split())}"], path) from error
+    problems += twice
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise RecipeError(["a recipe is a list of 'field: value' lines"], path)
+    return content
+
+
+def _apply_flags(given: dict, argv: list[str], problems: list[str]) -> None:
+    """Turns ``--field value …`` into entries of ``given``; texts, converted later like those of the YAML."""
+    position = 0
+    while position < len(argv):
+        flag = argv[position]
+        position += 1
+        if not flag.startswith("--"):
+            problems.append(f"{flag!r}: a field's flag was expected here, as in --learning_rate 1e-4")
+            continue
+        name, equals, inline = flag[2:].partition("=")
+        values = [inline] if equals else []
+        while not equals and position < len(argv) and not argv[position].startswith("--"):
+            values.append(argv[position])
+            position += 1
+        name, dot, key = name.partition(".")
+        name = name.replace("-", "_")
+        if name not in _fields() and name.startswith("no_") and name[3:] in _fields() and not values:
+            name, values = name[3:], ["false"]
+        if dot:
+            mapping = given.get(name) if isinstance(given.get(name), dict) else {}
+            given[name] = {**mapping, key: read_flag_value(" ".join(values), problems)}
+        elif not values:
+            given[name] = _BARE_VALUES.get(name, True)
+        else:
+            given[name] = values[0] if len(values) == 1 else values
+
+
+def _unknown_field(name: str) -> str:
+    close = difflib.get_close_matches(name, _fields(), n=1)
+    hint = f"did you mean {close[0]!r}?" if close else "--help lists every field."
+    return f"{name}: there is no such field; {hint}"

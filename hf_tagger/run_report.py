@@ -1,0 +1,202 @@
+"""What a run leaves beside the model: numbers, predictions, pictures, reports and the model card."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from huggingface_hub import ModelCard
+from transformers.trainer_utils import PredictionOutput
+
+from . import __version__
+from .data.base import SINGLE_LABEL, SkippedClip, TaggingDatasetDict
+from .data.pcm import PreparedClips, write_skipped_clips
+from .evaluation.metrics import per_label_table
+from .evaluation.plots import plot_confusion_matrix, plot_curves, plot_per_tag_ap
+from .evaluation.predictions import write_predictions
+from .hub.card import CardSummary, TrainingFacts, build_model_card
+from .training.trainer import TaggingTrainer
+
+_PACKAGES = ("transformers", "datasets", "accelerate", "torch", "torchaudio")
+_TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")  # no run repeats them
+
+
+_OF_THIS_MACHINE = ("dataset_root", "cache_dir", "output_dir")  # recipe.yaml has them, the public card does not
+
+
+@dataclass
+class RunReport:
+    """A finished run.
+
+    Attributes:
+        trainer: The trainer, with the best model.
+        dataset: The dataset with its facts and protocol.
+        clips: The usable clips of every split.
+        skipped: The clips left out, with reasons.
+        predictions: What the trainer predicted for the evaluated splits.
+        recipe: The resolved recipe.
+        seconds: Time of the run in seconds, preparation of the data included.
+    """
+
+    trainer: TaggingTrainer
+    dataset: TaggingDatasetDict
+    clips: dict[str, PreparedClips]
+    skipped: Sequence[SkippedClip]
+    predictions: dict[str, PredictionOutput]
+    recipe: dict
+    seconds: float
+
+
+def write_run(report: RunReport) -> dict:
+    """Writes everything into the run's folder and returns the content of ``metrics.json``."""
+    folder = Path(report.trainer.args.output_dir)
+    names = report.dataset.label_names
+    write_skipped_clips(report.skipped, folder / "skipped_clips.csv")
+    if report.dataset.protocol.generated:
+        _write_split(report.dataset, folder / "split.csv")
+    tables = {}
+    for split, prediction in report.predictions.items():
+        clips = report.clips[split]
+        write_predictions(clips, prediction.predictions, names, folder / f"predictions_{split}.parquet")
+        if prediction.label_ids is not None:
+            scored = _labelled(prediction, clips)
+            tables[split] = per_label_table(scored, prediction.label_ids, names, report.dataset.problem_type)
+    metrics = _metrics(report, tables)
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    figures = _plot(report, tables, folder)
+    _card(report, metrics, figures).save(folder / "README.md")
+    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.yaml says the same in the open
+    return metrics
+
+
+def split_metrics(prediction: PredictionOutput, split: str) -> dict:
+    """A split's metrics without prefix and without timings; undefined ones are None."""
+    metrics = {name.removeprefix(f"{split}_"): value for name, value in prediction.metrics.items()}
+    return {name: _plain(value) for name, value in metrics.items() if name not in _TIMINGS}
+
+
+def compare_with_run(folder: str, split: str, result: Mapping) -> str:
+    """A sentence that says whether numbers repeat those in the run's ``metrics.json``."""
+    path = Path(folder) / "metrics.json"
+    if not path.exists():
+        return f"No metrics.json in {folder} to compare with."
+    recorded = json.loads(path.read_text(encoding="utf-8"))
+    if recorded["protocol"]["hash"] != result["protocol"]["hash"]:
+        return "These clips are not those of the run (another protocol hash): the numbers must not be compared."
+    if recorded.get(split) == result[split]:
+        return f"Equal to the run's own {split} numbers."
+    return f"Different from the run's own {split} numbers: {json.dumps(recorded.get(split))}"
+
+
+def _metrics(report: RunReport, tables: Mapping[str, list[dict]]) -> dict:
+    state = report.trainer.state
+    protocol = report.dataset.protocol_record()
+    protocol["used"] = {split: len(clips) for split, clips in report.clips.items()}
+    return {
+        **{split: split_metrics(prediction, split) for split, prediction in report.predictions.items()},
+        "per_label": tables,
+        "protocol": protocol,
+        "skipped_clips": len(report.skipped),
+        "training": {
+            "epochs": _plain(state.epoch),
+            "steps": state.global_step,
+            "best_step": state.best_global_step,
+            "best_metric": {report.trainer.args.metric_for_best_model: _plain(state.best_metric)},
+            "seconds": round(report.seconds, 1),
+            "parameters": sum(parameter.numel() for parameter in report.trainer.model.parameters()),
+            "device": device_name(report.trainer.args.device),
+            "processes": report.trainer.args.world_size,
+            "packages": {"hf_tagger": __version__}
+            | {package: importlib.metadata.version(package) for package in _PACKAGES},
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _plot(report: RunReport, tables: Mapping[str, list[dict]], folder: Path) -> dict[str, str]:
+    """Draws the pictures and returns caption → file name."""
+    trainer = report.trainer
+    plot_curves(trainer.state.log_history, trainer.args.metric_for_best_model, folder / "curves.png")
+    figures = {"Loss and validation metric over the epochs": "curves.png"}
+    scored = [split for split in ("test", "validation") if split in tables]
+    if not scored:
+        return figures
+    split = scored[0]
+    if report.dataset.problem_type == SINGLE_LABEL:
+        prediction = report.predictions[split]
+        guesses = _labelled(prediction, report.clips[split]).argmax(axis=1)
+        plot_confusion_matrix(
+            prediction.label_ids, guesses, report.dataset.label_names, folder / "confusion_matrix.png"
+        )
+        return figures | {f"Confusion matrix ({split})": "confusion_matrix.png"}
+    plot_per_tag_ap(tables[split], folder / "per_tag_ap.png")
+    return figures | {f"Average precision of every tag ({split})": "per_tag_ap.png"}
+
+
+def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str]) -> ModelCard:
+    trainer, dataset, config = report.trainer, report.dataset, report.trainer.model.config
+    training = metrics["training"]
+    best = [entry["epoch"] for entry in trainer.state.log_history if entry["step"] == training["best_step"]]
+    shared_recipe = {name: value for name, value in report.recipe.items() if name not in _OF_THIS_MACHINE}
+    summary = CardSummary(
+        model_id=trainer.args.hub_model_id or str(Path(trainer.args.output_dir).resolve()),
+        command="accelerate launch scripts/finetune.py recipe.yaml",
+        recipe_text=yaml.safe_dump(shared_recipe, sort_keys=False, allow_unicode=True, width=120),
+        architecture=config.model_type,
+        parameters=training["parameters"],
+        sampling_rate=config.sampling_rate,
+        window_seconds=config.window_samples / config.sampling_rate,
+        hop_seconds=config.hop_samples / config.sampling_rate,
+        problem_type=dataset.problem_type,
+        label_names=dataset.label_names,
+        facts=dataset.facts,
+        protocol=metrics["protocol"],
+        metrics={split: metrics[split] for split in report.predictions},
+        per_label=next(
+            (metrics["per_label"][split] for split in ("test", "validation") if split in metrics["per_label"]), ()
+        ),
+        skipped=report.skipped,
+        training=TrainingFacts(
+            epochs=training["epochs"],
+            steps=training["steps"],
+            seconds=training["seconds"],
+            device=training["device"],
+            packages=training["packages"] | {"python": training["python"]},
+            best_epoch=best[0] if best else None,
+            selected_by=trainer.args.metric_for_best_model,
+        ),
+        figures=figures,
+        architecture_citation=type(trainer.model).citation,
+    )
+    return build_model_card(summary)
+
+
+def device_name(device: torch.device) -> str:
+    """The accelerator's name, or ``cpu`` with the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def _labelled(prediction: PredictionOutput, clips: PreparedClips):
+    return prediction.predictions[[label is not None for label in clips.labels]]
+
+
+def _write_split(dataset: TaggingDatasetDict, path: Path) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "split"])
+        writer.writerows([clip_id, split] for split, rows in dataset.items() for clip_id in rows["id"])
+
+
+def _plain(value: object) -> object:
+    """A number that JSON knows: NaN and infinity become None."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,128 @@
+"""The output folder of a run: who may write to it, and where an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+from pathlib import Path
+
+from ..arguments import TaggingArguments
+from ..errors import RunFolderError
+from ..recipe_values import load_yaml, write_recipe
+
+logger = logging.getLogger(__name__)
+
+# What a run leaves, by name. Nothing else is ever deleted.
+_RUN_FILES = [
+    "model.safetensors",
+    "config.json",
+    "preprocessor_config.json",
+    "recipe.yaml",
+    "metrics.json",
+    "curves.png",
+    "confusion_matrix.png",
+    "per_tag_ap.png",
+    "skipped_clips.csv",
+    "split.csv",
+    "README.md",
+    "training_args.bin",
+    "trainer_state.json",
+]
+_RUN_PATTERNS = ("checkpoint-*", "predictions_*.parquet", "events.out.tfevents.*", "runs")
+_MARKS = ("recipe.yaml", "config.json", "metrics.json", "checkpoint-*")  # any of them says: a run was here
+
+
+def open_run_folder(arguments: TaggingArguments) -> str | None:
+    """Makes sure that a run may write to its folder, and finds the checkpoint to go on from.
+
+    Only the main process writes or deletes.
+
+    Args:
+        arguments: ``output_dir``, ``overwrite_output_dir`` and ``resume_from_checkpoint`` (None, ``last`` or the
+            path of a checkpoint) are read.
+
+    Returns:
+        The checkpoint to resume from, or None to start at the beginning.
+
+    Raises:
+        RunFolderError: If another run is there and neither ``overwrite`` nor ``resume`` is given, if the path is a
+            file, or if the checkpoint to resume from is not whole.
+    """
+    folder, resume, overwrite = (
+        Path(arguments.output_dir),
+        arguments.resume_from_checkpoint,
+        arguments.overwrite_output_dir,
+    )
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"output_dir {folder} is a file; it must be a folder.")
+    if resume and overwrite:
+        raise RunFolderError("Both resume_from_checkpoint and overwrite_output_dir are set; keep one of them.")
+    if resume and resume != "last":
+        if not _is_whole(Path(resume)):
+            raise RunFolderError(f"{resume} is no whole checkpoint: it has no readable trainer_state.json.")
+        return resume
+    if resume:
+        checkpoint = last_checkpoint(folder)
+        if checkpoint is None:
+            logger.warning("No checkpoint in %s yet: training starts at the beginning.", folder)
+        return checkpoint
+    if arguments.process_index != 0:
+        return None
+    found = sorted({path.name for mark in _MARKS for path in folder.glob(mark)})
+    if found and not overwrite:
+        raise RunFolderError(
+            f"output_dir {folder} already holds a run ({', '.join(found)}). Choose another output_dir, go on with "
+            f"it by --resume_from_checkpoint, or delete it by --overwrite_output_dir."
+        )
+    if found:
+        _clear(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return None
+
+
+def remember_recipe(recipe: dict, arguments: TaggingArguments) -> None:
+    """Writes the recipe into the run's folder at the start, and says what differs from the one a resumed run had."""
+    if arguments.process_index != 0:
+        return
+    path = Path(arguments.output_dir) / "recipe.yaml"
+    if path.exists():
+        before, _ = load_yaml(path.read_text(encoding="utf-8"))
+        before = before if isinstance(before, dict) else {}
+        changed = [name for name in {**before, **recipe} if before.get(name) != recipe.get(name)]
+        if changed:
+            listing = "; ".join(f"{name} {before.get(name)!r} → {recipe.get(name)!r}" for name in changed)
+            logger.warning("The run is resumed with another recipe: %s", listing)
+    write_recipe(recipe, path)
+
+
+def last_checkpoint(folder: str | Path) -> str | None:
+    """The newest checkpoint that was written to its end, or None.
+
+    Trainer writes ``trainer_state.json`` last, so a checkpoint without a readable one was cut off by a crash.
+    """
+    steps = {}
+    for path in Path(folder).glob("checkpoint-*"):
+        match = re.fullmatch(r"checkpoint-(\d+)", path.name)
+        if match:
+            steps[int(match[1])] = path
+    for step in sorted(steps, reverse=True):
+        if _is_whole(steps[step]):
+            return str(steps[step])
+        logger.warning("%s was cut off while it was written; it is not used.", steps[step])
+    return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return any(checkpoint.glob("*.safetensors"))
+
+
+def _clear(folder: Path) -> None:
+    for pattern in (*_RUN_FILES, *_RUN_PATTERNS):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

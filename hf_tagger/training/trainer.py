@@ -1,0 +1,188 @@
+"""transformers' ``Trainer`` with evaluation on clips instead of windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from transformers import EarlyStoppingCallback, Trainer
+from transformers.trainer_utils import EvalLoopOutput
+
+from ..arguments import TaggingArguments
+from ..data.base import MULTI_LABEL
+from ..data.pcm import PreparedClips
+from ..data.windows import EvaluationWindows, WindowCollator, encode_labels
+from ..errors import DatasetError, HfTaggerError
+from ..evaluation.metrics import DEFAULT_METRIC, TaggingMetrics, check_selectable
+
+_SMALLEST_PROBABILITY = 1e-7  # keeps the logarithm of the clip loss finite
+
+
+class TaggingTrainer(Trainer):
+    """Trains on windows, evaluates on clips.
+
+    Evaluation streams the windows through the model, adds their probabilities to one row a clip, and computes metrics
+    from the mean: memory grows with clips × labels, not with windows. With several processes each evaluates whole
+    clips of its own, so the numbers are those of one process and no clip counts twice.
+
+    Args:
+        model: One of this package's models, or another that takes ``[B, T]`` windows.
+        args: The training arguments.
+        feature_extractor: States the window and hop in samples; saved beside the model.
+        train_dataset: Training windows.
+        eval_dataset: The validation clips.
+        **kwargs: Passed on to ``Trainer``.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        args: TaggingArguments,
+        feature_extractor,
+        train_dataset: torch.utils.data.Dataset | None = None,
+        eval_dataset: PreparedClips | None = None,
+        **kwargs,
+    ):
+        self.problem_type, self.num_labels = model.config.problem_type, model.config.num_labels
+        args.metric_for_best_model = args.metric_for_best_model or DEFAULT_METRIC[self.problem_type]
+        args.greater_is_better = args.metric_for_best_model not in ("loss", "eval_loss")
+        args.dataloader_pin_memory &= torch.accelerator.is_available()
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=feature_extractor,
+            data_collator=WindowCollator(self.problem_type, self.num_labels),
+            **kwargs,
+        )
+        self.metrics = TaggingMetrics(self.problem_type)
+        if args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+
+    def get_eval_dataloader(self, eval_dataset: PreparedClips | None = None) -> DataLoader:
+        """Batches of this process's evaluation windows; not prepared by Accelerate, which would repeat some."""
+        clips = self.eval_dataset if eval_dataset is None else eval_dataset
+        windows = self._evaluation_windows(clips, self.args.process_index)
+        return DataLoader(
+            windows,
+            batch_size=self.args.per_device_eval_batch_size,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def get_test_dataloader(self, test_dataset: PreparedClips) -> DataLoader:
+        """The same as :meth:`get_eval_dataloader`."""
+        return self.get_eval_dataloader(test_dataset)
+
+    def num_examples(self, dataloader: DataLoader) -> int:
+        """Number of clips or windows of a data loader's dataset."""
+        return len(dataloader.dataset)
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Evaluates clips.
+
+        Returns:
+            ``predictions``: probabilities float64 ``[clips, labels]``; ``label_ids``: class indices ``[clips]`` or 0/1
+            ``[clips, labels]`` of the labelled clips, None if there are none; ``metrics`` over the labelled clips, with
+            ``loss``, the mean over clips of the loss of a clip's mean probabilities.
+        """
+        clips: PreparedClips = dataloader.dataset.clips
+        model = self._model_for_evaluation()
+        self.callback_handler.eval_dataloader = dataloader
+        sums = torch.zeros(len(clips), self.num_labels, dtype=torch.float64)
+        counts = torch.zeros(len(clips), dtype=torch.float64)
+        for batch, counted in self._batches(dataloader, clips):
+            clip_index = batch.pop("clip_index")
+            with torch.no_grad(), self.compute_loss_context_manager():
+                logits = model(**self._prepare_inputs(batch)).logits  # [B, C]
+            if counted:
+                sums.index_add_(0, clip_index, self._probabilities(logits).cpu())
+                counts.index_add_(0, clip_index, torch.ones(len(clip_index), dtype=torch.float64))
+            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        if self.args.world_size > 1:
+            together = torch.cat([sums, counts[:, None]], dim=1).to(self.args.device)
+            together = self.accelerator.reduce(together, reduction="sum").cpu()
+            sums, counts = together[:, :-1], together[:, -1]
+        probabilities = (sums / counts[:, None]).numpy()
+        labels, metrics = self._score(clips, probabilities)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        return EvalLoopOutput(
+            predictions=probabilities, label_ids=labels, metrics=metrics, num_samples=len(dataloader.dataset)
+        )
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial) -> bool:
+        """Trainer's choice of the best checkpoint, with an error that says what to do where there is none."""
+        prefixed = {name.removeprefix("eval_"): value for name, value in metrics.items()}
+        try:
+            check_selectable(prefixed, self.args.metric_for_best_model.removeprefix("eval_"))
+        except ValueError as error:
+            raise DatasetError(str(error)) from error
+        return super()._determine_best_metric(metrics, trial)
+
+    def _evaluation_windows(self, clips: PreparedClips, process: int) -> EvaluationWindows:
+        extractor = self.processing_class
+        share = (process, self.args.world_size)
+        return EvaluationWindows(clips, extractor.window_samples, extractor.hop_samples, share)
+
+    def _model_for_evaluation(self) -> torch.nn.Module:
+        model = self._wrap_model(self.model, training=False)
+        if not self.accelerator._models and model is self.model:  # evaluation without training before it
+            model = self.accelerator.prepare_model(model, evaluation_mode=True)
+        return model.eval()
+
+    def _batches(self, dataloader: DataLoader, clips: PreparedClips) -> Iterator[tuple[dict, bool]]:
+        """This process's batches; a sharded model makes all processes take the same number of steps, so the rest are
+        filled up with one batch that is not counted."""
+        steps = 0
+        for batch in dataloader:
+            last = dict(batch)
+            steps += 1
+            yield batch, True
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            size = self.args.per_device_eval_batch_size
+            longest = max(len(self._evaluation_windows(clips, rank)) for rank in range(self.args.world_size))
+            if not steps:
+                last = self.data_collator([EvaluationWindows(clips, *self._window_shape())[0]])
+            for _ in range(-(-longest // size) - steps):
+                yield dict(last), False
+
+    def _window_shape(self) -> tuple[int, int]:
+        return self.processing_class.window_samples, self.processing_class.hop_samples
+
+    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        logits = logits.detach().double()
+        return logits.sigmoid() if self.problem_type == MULTI_LABEL else logits.softmax(dim=-1)
+
+    def _score(self, clips: PreparedClips, probabilities: np.ndarray) -> tuple[np.ndarray | None, dict]:
+        labelled = [index for index, label in enumerate(clips.labels) if label is not None]
+        if not labelled:
+            return None, {}
+        labels = encode_labels([clips.labels[index] for index in labelled], self.problem_type, self.num_labels)
+        scored = probabilities[labelled]
+        if not np.isfinite(scored).all():
+            raise HfTaggerError(
+                "The model's outputs are NaN or infinite: training has diverged. Lower learning_rate, raise "
+                "warmup_steps, or train without fp16."
+            )
+        metrics = self.metrics.compute(predictions=scored, references=labels)
+        metrics["loss"] = _clip_loss(scored, labels, self.problem_type)
+        return labels, metrics
+
+
+def _clip_loss(probabilities: np.ndarray, labels: np.ndarray, problem_type: str) -> float:
+    """Mean negative log-likelihood of the clips' mean probabilities."""
+    bounded = np.clip(probabilities, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
+    if problem_type == MULTI_LABEL:
+        return float(-(labels * np.log(bounded) + (1 - labels) * np.log1p(-bounded)).mean())
+    return float(-np.log(bounded[np.arange(len(labels)), labels]).mean())

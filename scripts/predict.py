@@ -1,0 +1,77 @@
+"""Tag audio files and folders of any length.
+
+python scripts/predict.py runs/short_cnn_gtzan song.mp3 album/ --top_k 3
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# This folder comes first on the path of its scripts, where evaluate.py would hide the library of that name.
+sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dirname(os.path.abspath(__file__))]
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+from transformers import pipeline
+
+from hf_tagger.audio import AUDIO_SUFFIXES, load_mono
+from hf_tagger.command_line import run_script
+from hf_tagger.errors import AudioDecodingError, HfTaggerError
+from hf_tagger.training.build import load_saved_model
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="folder of a run, or a repository on the Hub")
+    parser.add_argument("files", nargs="+", help="audio files, and folders that are searched for them")
+    parser.add_argument("--top_k", type=int, default=5, help="labels shown for each file (default: 5)")
+    parser.add_argument("--json", action="store_true", help="print one JSON list instead of lines")
+    parser.add_argument("--device", default=None, help="for example cuda:0; default: the first accelerator or the CPU")
+    options = parser.parse_args(argv)
+    if options.top_k < 1:
+        raise HfTaggerError(f"--top_k must be at least 1, received {options.top_k}.")
+
+    model, feature_extractor = load_saved_model(options.model)
+    tagger = pipeline("audio-classification", model=model, feature_extractor=feature_extractor, device=options.device)
+    results, failed = [], 0
+    for path in tqdm(find_audio(options.files), desc="Tagging", unit="file", file=sys.stderr):
+        try:
+            tags = tagger(load_mono(path, feature_extractor.sampling_rate), top_k=options.top_k)
+            results.append({"file": str(path), "tags": tags})
+        except AudioDecodingError as error:
+            failed += 1
+            results.append({"file": str(path), "error": str(error)})
+    print(json.dumps(results, indent=2) if options.json else "\n".join(as_line(result) for result in results))
+    if failed:
+        raise HfTaggerError(f"{failed} of {len(results)} files could not be read; their lines say why.")
+
+
+def find_audio(names: list[str]) -> list[Path]:
+    """The files given, and the audio files below the folders given, sorted within each folder."""
+    return [path for name in names for path in _find(Path(name).expanduser())]
+
+
+def _find(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path  # a missing file gets its line with the reason
+        return
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file())
+    if not found:
+        raise HfTaggerError(f"No audio file below {path}; known endings: {', '.join(sorted(AUDIO_SUFFIXES))}.")
+    yield from found
+
+
+def as_line(result: dict) -> str:
+    """``file: tag 0.93, tag 0.41`` or ``file: not tagged, reason``."""
+    if "error" in result:
+        return f"{result['file']}: not tagged, {result['error']}"
+    return f"{result['file']}: " + ", ".join(f"{tag['label']} {tag['score']:.3f}" for tag in result["tags"])
+
+
+if __name__ == "__main__":
+    run_script(main)
