@@ -61,6 +61,9 @@ def load_yaml(text: str) -> tuple[object, list[str]]:
 
 
 _RecipeLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
+# The inherited ones read 010 as 8 and 1:30 as 90.
+_RecipeLoader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+_RecipeLoader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(loader.construct_scalar(node)))
 
 
 class ConversionError(Exception):

@@ -8,6 +8,8 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf_tagger-tests-")
 os.environ.pop("HF_DATASETS_CACHE", None)
+# The models of the tests are tiny: one thread is faster than two that wait for each other, and rounds alike everywhere.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
 
 from ..arguments import TaggingArguments
 from ..data.base import MULTI_LABEL
@@ -32,7 +32,7 @@ class TaggingTrainer(Trainer):
         args: The training arguments.
         feature_extractor: States the window and hop in samples; saved beside the model.
         train_dataset: Training windows.
-        eval_dataset: The validation clips.
+        eval_dataset: The validation clips; without them training is not evaluated.
         **kwargs: Passed on to ``Trainer``.
     """
 
@@ -48,6 +48,8 @@ class TaggingTrainer(Trainer):
         self.problem_type, self.num_labels = model.config.problem_type, model.config.num_labels
         args.metric_for_best_model = args.metric_for_best_model or DEFAULT_METRIC[self.problem_type]
         args.greater_is_better = args.metric_for_best_model not in ("loss", "eval_loss")
+        if eval_dataset is None:
+            args.eval_strategy = IntervalStrategy.NO
         args.dataloader_pin_memory &= torch.accelerator.is_available()
         super().__init__(
             model=model,

@@ -10,13 +10,13 @@ from hf_tagger.data.windows import EvaluationWindows, TrainingWindows, WindowCol
 LENGTHS = [100, 25, 7, 60]
 
 
-def ramp_clips(lengths=LENGTHS, labels=None):
-    """Clips whose sample number n has the value n, so that a window shows where it was cut."""
+def ramp_clips(lengths=LENGTHS, labels=None, scale=1.0):
+    """Clips whose sample number n has the value n (times scale), so that a window shows where it was cut."""
     store = Dataset.from_dict(
         {
             "id": [str(index) for index in range(len(lengths))],
             "pcm": [np.arange(length, dtype="<i2").tobytes() for length in lengths],
-            "scale": np.ones(len(lengths), dtype=np.float32),
+            "scale": np.full(len(lengths), scale, dtype=np.float32),
             "num_samples": lengths,
             "reason": [None] * len(lengths),
         }

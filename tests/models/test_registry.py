@@ -1,0 +1,222 @@
+"""One set of sentences for every registered model: a new model is covered by being there."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
+
+from hf_tagger.models import MODELS, WaveformFeatureExtractor
+from hf_tagger.models.windowed_classification import average_windows
+
+SMALL = {"short_cnn": [{"num_channels": 4}, {"num_channels": 4, "residual": True}]}
+CASES = [(name, number) for name in MODELS for number in range(len(SMALL.get(name, [{}])))]
+PROBLEMS = ["single_label_classification", "multi_label_classification"]
+LABELS = {0: "drums", 1: "bass", 2: "strings"}
+
+
+def make(name, number=0, problem_type=PROBLEMS[1], **changes):
+    torch.manual_seed(0)
+    model_class = MODELS[name]
+    settings = {**SMALL.get(name, [{}])[number], "id2label": LABELS, "problem_type": problem_type, **changes}
+    config = model_class.config_class(**settings)
+    model = model_class(config)
+    settle(model)
+    return model.eval(), WaveformFeatureExtractor(config.sampling_rate, config.window_samples, config.hop_samples)
+
+
+def settle(model):
+    """A few training passes, so that the batch norms have seen data and no output is saturated."""
+    model.train()
+    with torch.no_grad():
+        for _ in range(30):
+            model(music(4, model.config.window_samples))
+    model.eval()
+
+
+def music(windows, samples, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    pitches = 100 + 900 * torch.rand(windows, 1, generator=generator)
+    noise = 0.02 * torch.randn(windows, samples, generator=generator)
+    return 0.3 * torch.sin(2 * torch.pi * pitches * torch.arange(samples) / 16_000) + noise
+
+
+def labels_for(problem_type, clips):
+    if problem_type == PROBLEMS[0]:
+        return torch.arange(clips) % 3
+    return torch.nn.functional.one_hot(torch.arange(clips) % 3, 3).float()
+
+
+every_model = pytest.mark.parametrize(("name", "number"), CASES)
+every_problem = pytest.mark.parametrize("problem_type", PROBLEMS)
+
+
+@every_model
+@every_problem
+def test_logits_have_one_row_a_clip_and_the_loss_is_that_of_the_problem(name, number, problem_type):
+    model, _ = make(name, number, problem_type)
+    inputs, labels = music(4, model.config.window_samples), labels_for(problem_type, 4)
+    output = model(inputs, labels=labels)
+    assert output.logits.shape == (4, 3)
+    if problem_type == PROBLEMS[0]:
+        expected = -output.logits.log_softmax(-1)[torch.arange(4), labels].mean()
+    else:
+        p = output.logits.sigmoid()
+        expected = -(labels * p.log() + (1 - labels) * (1 - p).log()).mean()
+    assert output.loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@every_model
+@every_problem
+def test_a_fixed_batch_is_learned_and_every_parameter_gets_a_gradient(name, number, problem_type):
+    model, _ = make(name, number, problem_type, classifier_dropout=0.0)
+    inputs, labels = music(6, model.config.window_samples), labels_for(problem_type, 6)
+    model.train()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    losses = []
+    for _ in range(8):
+        loss = model(inputs, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        without = [key for key, value in model.named_parameters() if value.grad is None or not value.grad.abs().sum()]
+        # A bias in front of a batch norm is subtracted again: its gradient is rounding noise or nothing.
+        assert [key for key in without if not key.endswith("bias")] == []
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@every_model
+def test_saving_and_loading_changes_no_logit(name, number, tmp_path):
+    model, extractor = make(name, number)
+    inputs = music(2, model.config.window_samples)
+    model.save_pretrained(tmp_path)
+    extractor.save_pretrained(tmp_path)
+    loaded, info = AutoModelForAudioClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert type(loaded) is type(model)
+    assert type(AutoConfig.from_pretrained(tmp_path)) is type(model.config)
+    assert type(AutoFeatureExtractor.from_pretrained(tmp_path)) is WaveformFeatureExtractor
+    assert torch.equal(loaded(inputs).logits, model(inputs).logits)
+
+
+@every_model
+def test_a_clip_alone_scores_as_in_a_batch(name, number):
+    model, _ = make(name, number)
+    inputs = music(5, model.config.window_samples)
+    together = model(inputs).logits
+    alone = torch.cat([model(inputs[index : index + 1]).logits for index in range(5)])
+    torch.testing.assert_close(alone, together, atol=1e-4, rtol=0)
+
+
+@every_model
+@every_problem
+def test_windows_are_averaged_as_probabilities_and_padding_windows_do_not_count(name, number, problem_type):
+    model, _ = make(name, number, problem_type, windows_per_group=2)  # groups smaller than the clip
+    windows = music(5, model.config.window_samples)
+
+    def to_probabilities(logits):
+        return logits.softmax(-1) if problem_type == PROBLEMS[0] else logits.sigmoid()
+
+    expected = to_probabilities(model(windows).logits).mean(dim=0)
+    padded = torch.cat([windows, torch.zeros(3, windows.shape[1])])
+    batch = torch.stack([padded, music(8, windows.shape[1], seed=1)])
+    mask = torch.tensor([[1] * 5 + [0] * 3, [1] * 8])
+    probabilities = to_probabilities(model(batch, window_mask=mask).logits)
+    torch.testing.assert_close(probabilities[0], expected, atol=1e-5, rtol=0)
+
+
+@every_model
+def test_one_second_and_ten_minutes_are_tagged(name, number):
+    model, extractor = make(name, number)
+    tagger = pipeline("audio-classification", model=model, feature_extractor=extractor)
+    for seconds in (1, 600):
+        scores = tagger(music(1, seconds * 16_000)[0].numpy(), top_k=None)
+        assert {score["label"] for score in scores} == set(LABELS.values())
+        assert all(0 < score["score"] < 1 for score in scores)
+
+
+@every_model
+def test_the_pipeline_batches_clips_of_different_lengths(name, number):
+    model, extractor = make(name, number)
+    tagger = pipeline("audio-classification", model=model, feature_extractor=extractor, top_k=None)
+    clips = [music(1, length, seed)[0].numpy() for seed, length in enumerate((16_000, 200_000, 59_049))]
+    together = tagger(clips, batch_size=3)
+    for clip, scores in zip(clips, together, strict=True):
+        alone = {score["label"]: score["score"] for score in tagger(clip)}
+        for score in scores:
+            assert score["score"] == pytest.approx(alone[score["label"]], abs=1e-5)
+
+
+@every_model
+def test_a_repeated_short_clip_scores_as_its_repetition_written_out(name, number):
+    model, extractor = make(name, number)
+    tagger = pipeline("audio-classification", model=model, feature_extractor=extractor, top_k=None)
+    short = music(1, 10_000)[0].numpy()
+    long = np.tile(short, 6)[: model.config.window_samples]
+    assert tagger(short) == tagger(long)
+
+
+@every_model
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_mixed_precision_keeps_the_spectrogram_in_float32(name, number, dtype):
+    model, _ = make(name, number)
+    inputs = music(3, model.config.window_samples)
+    seen = []
+    model.spectrogram.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    with torch.autocast("cpu", dtype=dtype):
+        logits = model(inputs).logits
+    assert seen == [torch.float32]
+    assert torch.isfinite(logits).all()
+    torch.testing.assert_close(logits.float().sigmoid(), model(inputs).logits.sigmoid(), atol=0.1, rtol=0)
+
+
+@every_model
+def test_a_wrong_shape_is_explained(name, number):
+    model, _ = make(name, number)
+    with pytest.raises(ValueError, match=r"\[batch, samples\] or \[batch, windows, samples\].*\(4,\)"):
+        model(torch.zeros(4))
+
+
+@every_model
+def test_a_saved_model_tags_where_this_package_cannot_be_imported(name, number, tmp_path):
+    model, extractor = make(name, number)
+    model.save_pretrained(tmp_path)
+    extractor.save_pretrained(tmp_path)
+    song = music(1, 150_000)[0].numpy()
+    np.save(tmp_path / "song.npy", song)
+    program = textwrap.dedent(f"""
+        import json, sys
+        class Refuse:
+            def find_spec(self, name, path=None, target=None):
+                if name.split(".")[0] == "hf_tagger":
+                    raise ImportError("not installed here")
+        sys.meta_path.insert(0, Refuse())
+        import numpy as np
+        from transformers import pipeline
+        folder = {str(tmp_path)!r}
+        tagger = pipeline("audio-classification", model=folder, trust_remote_code=True, top_k=None)
+        print(json.dumps(tagger(np.load(folder + "/song.npy"))))
+    """)
+    finished = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert finished.returncode == 0, finished.stderr
+    theirs = {score["label"]: score["score"] for score in json.loads(finished.stdout.splitlines()[-1])}
+    ours = pipeline("audio-classification", model=model, feature_extractor=extractor, top_k=None)(song)
+    for score in ours:
+        assert theirs[score["label"]] == pytest.approx(score["score"], abs=1e-6)
+
+
+@pytest.mark.parametrize("problem_type", PROBLEMS)
+def test_averaging_very_certain_windows_does_not_overflow(problem_type):
+    logits = torch.tensor([[[200.0, -200.0], [200.0, -200.0]]])
+    averaged = average_windows(logits, torch.ones(1, 2, dtype=torch.bool), problem_type)
+    assert torch.isfinite(averaged).all()
+    probabilities = averaged.sigmoid() if problem_type == PROBLEMS[1] else averaged.softmax(-1)
+    assert probabilities.tolist() == [[1.0, 0.0]]

@@ -1,0 +1,178 @@
+import pytest
+import yaml
+
+from hf_tagger import RecipeError, parse_recipe
+from hf_tagger.recipe import resolved_recipe
+from hf_tagger.recipe_values import write_recipe
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    def write(text):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def problems(argv):
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(argv)
+    return caught.value.problems
+
+
+def test_flags_override_the_recipe(recipe):
+    path = recipe("dataset_name: gtzan\nlearning_rate: 0.01\nnum_train_epochs: 3\n")
+    data, model, training = parse_recipe([path, "--learning_rate", "1e-4", "--num_train_epochs=5"])
+    assert (data.dataset_name, model.model_type) == ("gtzan", "short_cnn")
+    assert (training.learning_rate, training.num_train_epochs) == (1e-4, 5.0)
+
+
+def test_without_a_recipe_the_defaults_are_the_embedded_dataset():
+    data, model, training = parse_recipe([])
+    assert (data.dataset_name, model.model_type, training.eval_strategy) == ("synthetic", "short_cnn", "epoch")
+
+
+def test_1e_4_is_a_number_and_no_is_a_word(recipe):
+    path = recipe("learning_rate: 1e-4\neval_strategy: no\nsave_strategy: no\nload_best_model_at_end: false\n")
+    _, _, training = parse_recipe([path])
+    assert training.learning_rate == 1e-4
+    assert training.eval_strategy.value == "no"
+    assert problems([recipe("pcm_store: no\n")]) == ["pcm_store: true or false is expected, received 'no'"]
+
+
+def test_numbers_with_leading_zeros_colons_and_underscores_stay_words(recipe):
+    """YAML 1.1 would read 1:30 as 90 and 010 as 8."""
+    assert "invalid int value: '1:30'" in problems([recipe("seed: 1:30\n")])[0]
+    _, _, training = parse_recipe([recipe("seed: 010\n")])
+    assert training.seed == 10
+
+
+def test_all_mistakes_stand_in_one_message(recipe):
+    path = recipe(
+        "dataset_nam: gtzan\nlearning_rate: fast\nbf16: yes\nnum_train_epochs: -1\nper_device_train_batch_size: 1.5\n"
+        "tags: top10\nmax_skipped_share: 2\nlr_scheduler_type: cosin\neval_strategy: sometimes\nseed: [1, 2]\nseed: 3\n"
+        "model_config: {num_chanels: 3}\nmetric_for_best_model: f1\n"
+    )
+    found = problems([path, "--wat", "1"])
+    fields = {problem.split(":")[0] for problem in found}
+    assert fields == {
+        "dataset_nam",
+        "learning_rate",
+        "bf16",
+        "num_train_epochs",
+        "per_device_train_batch_size",
+        "tags",
+        "max_skipped_share",
+        "lr_scheduler_type",
+        "eval_strategy",
+        "seed",
+        "wat",
+        "model_config.num_chanels",
+    }
+    text = str(RecipeError(found, path))
+    assert "did you mean 'dataset_name'?" in text
+    assert "did you mean 'num_channels'?" in text
+    assert "must be more than 0" in text
+    assert "choose from 'no', 'steps', 'epoch'" in text
+    assert "stands twice (again in line 11)" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dataset_name: gtzn\n", "Did you mean 'gtzan'?"),
+        ("dataset_name: gtzan\nprotocol: random\n", "fault_filtered"),
+        ("dataset_name: gtzan\ntags: all\n", "tags: gtzan does not have this option"),
+        ("model_type: short_cn\n", "did you mean 'short_cnn'?"),
+        ("metric_for_best_model: f1\n", "metric_for_best_model: 'f1' is not known"),
+        ("model_config: {num_labels: 7}\n", "comes from the dataset"),
+        ("model_config: {num_blocks: 9}\n", "num_blocks can be at most 7"),
+        ("model_config: 3\n", "a mapping {name: value} is expected, received 3"),
+        ("model_name_or_path: runs/nothing_here\n", "'runs/nothing_here' holds no model"),
+        ("learning_rate: true\n", "received True"),
+        ("learning_rate: null\n", "a value is needed"),
+        ("learning_rate: .inf\n", "learning_rate"),
+        ("dataset_root: [a, b]\n", "one value is expected, received 2"),
+        ("dataset_root: {a: b}\n", "one value is expected, received a mapping"),
+        ("push_to_hub: true\n", "hf upload"),
+        ("save_strategy: steps\n", "save and eval strategy"),
+        ("- a\n- b\n", "list of 'field: value' lines"),
+        ("a: b: c\n", "not valid YAML"),
+        ("1: 2\n", "list of 'field: value' lines"),
+        ("seed: !!python/object/apply:os.system [echo]\n", "not valid YAML"),
+    ],
+)
+def test_a_mistake_is_named_with_what_is_expected(recipe, text, message):
+    assert any(message in problem for problem in problems([recipe(text)])), problems([recipe(text)])
+
+
+def test_a_value_without_its_flag_and_a_missing_file_are_explained(recipe):
+    assert "a field's flag was expected" in problems([recipe(""), "--seed=1", "oops"])[0]
+    assert "cannot be read" in problems(["nowhere.yaml"])[0]
+
+
+def test_bare_flags_mean_true_and_resume_means_the_last_checkpoint(recipe):
+    data, _, training = parse_recipe(
+        [recipe(""), "--allow_size_mismatch", "--resume_from_checkpoint", "--no_pcm_store"]
+    )
+    assert data.allow_size_mismatch is True
+    assert data.pcm_store is False
+    assert training.resume_from_checkpoint == "last"
+
+
+def test_one_value_of_the_models_configuration_can_be_overridden(recipe):
+    path = recipe("model_config:\n  num_channels: 32\n  residual: true\n")
+    _, model, _ = parse_recipe([path, "--model_config.num_channels", "8", "--model_config.f_max=4e3"])
+    assert model.model_config == {"num_channels": 8, "residual": True, "f_max": 4000.0}
+    _, model, _ = parse_recipe([path, "--model_config", "{num_channels: 16}"])
+    assert model.model_config == {"num_channels": 16}
+
+
+def test_nested_values_of_trainings_own_fields_are_taken(recipe):
+    _, _, training = parse_recipe(
+        [recipe("lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr: 1e-6}")]
+    )
+    assert training.lr_scheduler_kwargs == {"min_lr": 1e-6}
+
+
+def test_help_lists_every_field_with_its_meaning(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_recipe(["--help"])
+    assert caught.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--dataset_root DATASET_ROOT" in shown
+    assert "Share of clips (0 to 1) that may be unusable" in shown
+    assert "--learning_rate LEARNING_RATE" in shown
+    assert "--model_config" in shown
+
+
+def test_a_resolved_recipe_reads_back_to_the_same_experiment(recipe, tmp_path):
+    path = recipe(
+        "dataset_name: magnatagatune\ntags: all\nlearning_rate: 3e-4\nadam_beta1: 0.8\nreport_to: none\nseed: 7\n"
+        "model_config: {num_channels: 8}\nwarmup_steps: 0.1\nlr_scheduler_kwargs: {num_cycles: 2}\n"
+    )
+    before = parse_recipe([path, "--overwrite_output_dir"])
+    resolved = resolved_recipe(*before)
+    write_recipe(resolved, tmp_path / "again.yaml")
+    after = parse_recipe([str(tmp_path / "again.yaml")])
+    assert resolved_recipe(*after) == resolved
+    assert resolved["learning_rate"] == 3e-4
+    assert resolved["adam_beta1"] == 0.8
+    assert resolved["model_config"] == {"num_channels": 8}
+    assert resolved["eval_strategy"] == "epoch"
+    assert "overwrite_output_dir" not in resolved
+    assert after[0] == before[0]
+    assert after[1] == before[1]
+    assert (tmp_path / "again.yaml").read_text().startswith("# accelerate launch scripts/finetune.py")
+
+
+def test_no_token_reaches_the_resolved_recipe(recipe):
+    arguments = parse_recipe([recipe(""), "--hub_token", "hf_secret"])
+    assert "hf_secret" not in yaml.safe_dump(resolved_recipe(*arguments))
+
+
+def test_the_precision_that_accelerate_asked_for_is_part_of_the_experiment(recipe, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert resolved_recipe(*parse_recipe([recipe("")]))["bf16"] is True

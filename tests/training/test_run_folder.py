@@ -1,0 +1,91 @@
+from types import SimpleNamespace
+
+import pytest
+
+from hf_tagger.errors import RunFolderError
+from hf_tagger.training.run_folder import last_checkpoint, open_run_folder, remember_recipe
+
+
+def arguments(folder, overwrite=False, resume=None, process=0):
+    return SimpleNamespace(
+        output_dir=str(folder), overwrite_output_dir=overwrite, resume_from_checkpoint=resume, process_index=process
+    )
+
+
+def write_checkpoint(folder, step, state='{"global_step": 1}', weights=True):
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir(parents=True)
+    if weights:
+        (checkpoint / "model.safetensors").write_bytes(b"weights")
+    if state is not None:
+        (checkpoint / "trainer_state.json").write_text(state)
+    return str(checkpoint)
+
+
+def test_a_new_folder_is_made(tmp_path):
+    assert open_run_folder(arguments(tmp_path / "a" / "b")) is None
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_folder_that_holds_a_run_is_refused_unless_told(tmp_path):
+    write_checkpoint(tmp_path, 10)
+    (tmp_path / "metrics.json").write_text("{}")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match=r"already holds a run \(checkpoint-10, metrics.json\).*--overwrite"):
+        open_run_folder(arguments(tmp_path))
+    assert open_run_folder(arguments(tmp_path, overwrite=True)) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]  # nothing but a run's own files is deleted
+
+
+def test_a_folder_with_other_things_in_it_may_be_used(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert open_run_folder(arguments(tmp_path)) is None
+
+
+def test_an_output_dir_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(RunFolderError, match="is a file"):
+        open_run_folder(arguments(tmp_path / "run"))
+
+
+def test_resuming_takes_the_newest_whole_checkpoint(tmp_path):
+    older = write_checkpoint(tmp_path, 90)
+    newest = write_checkpoint(tmp_path, 100)
+    assert open_run_folder(arguments(tmp_path, resume="last")) == newest
+    (tmp_path / "checkpoint-100" / "trainer_state.json").write_text('{"global_st')
+    assert open_run_folder(arguments(tmp_path, resume="last")) == older
+
+
+@pytest.mark.parametrize(("state", "weights"), [(None, True), ("", True), ('{"a": 1}', False)])
+def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path, state, weights):
+    write_checkpoint(tmp_path, 5, state, weights)
+    assert last_checkpoint(tmp_path) is None
+    with pytest.raises(RunFolderError, match="no whole checkpoint"):
+        open_run_folder(arguments(tmp_path, resume=str(tmp_path / "checkpoint-5")))
+
+
+def test_resuming_before_the_first_checkpoint_starts_at_the_beginning(tmp_path, caplog):
+    (tmp_path / "recipe.yaml").write_text("seed: 1\n")
+    assert open_run_folder(arguments(tmp_path, resume="last")) is None
+    assert "starts at the beginning" in caplog.text
+
+
+def test_resuming_and_overwriting_at_once_is_refused(tmp_path):
+    with pytest.raises(RunFolderError, match="keep one of them"):
+        open_run_folder(arguments(tmp_path, overwrite=True, resume="last"))
+
+
+def test_other_processes_neither_refuse_nor_delete(tmp_path):
+    write_checkpoint(tmp_path, 10)
+    assert open_run_folder(arguments(tmp_path, process=1)) is None
+    assert open_run_folder(arguments(tmp_path, overwrite=True, process=1)) is None
+    assert (tmp_path / "checkpoint-10").exists()
+
+
+def test_resuming_with_another_recipe_is_said(tmp_path, caplog):
+    remember_recipe({"seed": 1, "num_train_epochs": 3.0}, arguments(tmp_path))
+    remember_recipe({"seed": 1, "num_train_epochs": 3.0}, arguments(tmp_path))
+    assert caplog.text == ""
+    remember_recipe({"seed": 1, "num_train_epochs": 5.0}, arguments(tmp_path))
+    assert "num_train_epochs 3.0 → 5.0" in caplog.text
+    assert "num_train_epochs: 5.0" in (tmp_path / "recipe.yaml").read_text()
