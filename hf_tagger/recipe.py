@@ -27,6 +27,7 @@ _NOT_OF_THE_EXPERIMENT = (
     "resume_from_checkpoint",
     "overwrite_output_dir",
     "local_rank",
+    "ddp_backend",
     "greater_is_better",
 )
 

@@ -38,7 +38,18 @@ def environment():
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def launch(*arguments, accelerate=(), **options):
-    """Runs ``accelerate launch [accelerate] arguments`` in the project's folder."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", *accelerate, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, **options)
+def launch(*arguments):
+    """Runs ``accelerate launch --config_file accelerate_configs/cpu.yaml ARGUMENTS`` in the project's folder."""
+    return _run("accelerate.commands.launch", "--config_file", "accelerate_configs/cpu.yaml", *arguments)
+
+
+def launch_processes(count, *arguments):
+    """Runs a script in several CPU processes: ``torchrun --nproc_per_node COUNT ARGUMENTS``."""
+    return _run("torch.distributed.run", "--nproc_per_node", count, *arguments)
+
+
+def _run(module, *arguments):
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=600
+    )

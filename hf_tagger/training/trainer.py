@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, Trainer
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
 
 from ..arguments import TaggingArguments
@@ -60,6 +60,8 @@ class TaggingTrainer(Trainer):
             data_collator=WindowCollator(self.problem_type, self.num_labels),
             **kwargs,
         )
+        if hasattr(train_dataset, "set_epoch"):
+            self.add_callback(_EpochOfDataset(train_dataset))
         self.metrics = TaggingMetrics(self.problem_type)
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
@@ -180,6 +182,20 @@ class TaggingTrainer(Trainer):
         metrics = self.metrics.compute(predictions=scored, references=labels)
         metrics["loss"] = _clip_loss(scored, labels, self.problem_type)
         return labels, metrics
+
+
+class _EpochOfDataset(TrainerCallback):
+    """Tells the training windows which epoch begins.
+
+    Accelerate does so too, but neither in an epoch that is resumed in its middle nor with several processes (seen with
+    1.15: ``DataLoaderShard.set_epoch`` stops at the sampler).
+    """
+
+    def __init__(self, dataset: torch.utils.data.Dataset):
+        self.dataset = dataset
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.dataset.set_epoch(int(state.epoch or 0))
 
 
 def _clip_loss(probabilities: np.ndarray, labels: np.ndarray, problem_type: str) -> float:

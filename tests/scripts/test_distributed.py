@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
-from script_runner import TINY, launch
+from script_runner import TINY, launch, launch_processes
 
-TWO = ("--num_processes", "2", "--cpu", "--num_machines", "1", "--mixed_precision", "no")
+GLOO = ["--ddp_backend", "gloo"]
 DATA = ["--dataset_name", "synthetic", "--synthetic_clips", "61"]
 
 
 @pytest.mark.slow
 def test_two_processes_evaluate_to_the_numbers_of_one(tmp_path):
-    trained = launch("scripts/finetune.py", *DATA, *TINY, "--output_dir", tmp_path / "run", accelerate=TWO, timeout=600)
+    trained = launch_processes(2, "scripts/finetune.py", *DATA, *TINY, *GLOO, "--output_dir", tmp_path / "run")
     assert trained.returncode == 0, trained.stderr[-4_000:]
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["training"]["processes"] == 2
@@ -22,9 +22,7 @@ def test_two_processes_evaluate_to_the_numbers_of_one(tmp_path):
     assert np.isfinite(np.array(table["scores"].to_pylist())).all()
 
     output = tmp_path / "one.json"
-    evaluated = launch(
-        "scripts/evaluate.py", tmp_path / "run", "--output", output, accelerate=("--num_processes", "1", "--cpu")
-    )
+    evaluated = launch("scripts/evaluate.py", tmp_path / "run", "--output", output)
     assert evaluated.returncode == 0, evaluated.stderr[-4_000:]
     alone = json.loads(output.read_text(encoding="utf-8"))["test"]
     for name, value in metrics["test"].items():
