@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,7 +148,7 @@ class TaggingDatasetDict(DatasetDict):
             "source": self.protocol.source,
             "sizes": {split: len(self[split]) for split in self},
             "sizes_expected": dict(self.protocol.sizes) if self.protocol.sizes else None,
-            "hash": hash_ids({split: self[split]["id"] for split in self}),
+            "hash": hash_ids({split: self[split]["id"][:] for split in self}),
         }
 
 
@@ -179,7 +180,36 @@ def dataset_root(arguments: DataArguments, facts: DatasetFacts) -> Path:
     return root
 
 
-def examples(items: Sequence[str]) -> str:
+def refuse_dataset_root(arguments: DataArguments, facts: DatasetFacts, instead: str) -> None:
+    """Raises DatasetError if ``dataset_root`` was given to a dataset that would silently ignore it.
+
+    Args:
+        arguments: The user's arguments.
+        facts: The dataset's facts.
+        instead: What to do, as a sentence.
+    """
+    if arguments.dataset_root is not None:
+        raise DatasetError(
+            f"dataset_name {facts.name!r} does not read dataset_root (received {arguments.dataset_root}). {instead}"
+        )
+
+
+def protocol_lines(name: str) -> list[str]:
+    """A list that ships with the package, such as ``gtzan/train.txt``; lines that start with ``#`` name its source."""
+    text = resources.files(__package__).joinpath("protocols", *name.split("/")).read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def folder_contents(folder: Path) -> str:
+    """What lies in a folder, for messages that say what was found: ``a/, b/ and 3 more``."""
+    try:
+        entries = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in folder.iterdir())
+    except OSError as error:
+        return f"nothing readable ({error.strerror})"
+    return examples(entries) if entries else "nothing"
+
+
+def examples(items: Sequence[object]) -> str:
     """The first few items of a long list, and how many more there are."""
     shown = ", ".join(str(item) for item in items[:_EXAMPLES_SHOWN])
     more = len(items) - _EXAMPLES_SHOWN

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_ids(facts: DatasetFacts, clips: Mapping[str, Sequence[Clip]]) -> None:
+    """Raises DatasetError if an id stands more than once, in one split or in two."""
     counts = Counter(clip.id for rows in clips.values() for clip in rows)
     duplicates = sorted(clip_id for clip_id, count in counts.items() if count > 1)
     if duplicates:
@@ -29,6 +30,12 @@ def check_ids(facts: DatasetFacts, clips: Mapping[str, Sequence[Clip]]) -> None:
 def check_labels(
     facts: DatasetFacts, clips: Mapping[str, Sequence[Clip]], label_names: Sequence[str], problem_type: str
 ) -> None:
+    """Checks the vocabulary and that the clips keep to it.
+
+    Raises:
+        DatasetError: For names that differ only by case, for a single class (there is nothing to tell apart), for
+            labels that are not in the vocabulary, and for clips that have not exactly one class.
+    """
     by_case: dict[str, list[str]] = {}
     for name in label_names:
         by_case.setdefault(name.casefold(), []).append(name)
@@ -37,6 +44,10 @@ def check_labels(
         raise DatasetError(
             f"{facts.title}: labels that differ only by case or stand twice: {examples(twins)}. "
             f"Rename them so that each label has one name."
+        )
+    if problem_type == SINGLE_LABEL and len(label_names) < 2:
+        raise DatasetError(
+            f"{facts.title}: at least two classes are needed to tell apart; found: {examples(label_names) or 'none'}."
         )
     known = set(label_names)
     unknown = sorted({label for rows in clips.values() for clip in rows for label in clip.labels or ()} - known)
@@ -56,10 +67,15 @@ def check_labels(
 
 
 def check_sizes(facts: DatasetFacts, protocol: Protocol, sizes: Mapping[str, int], arguments: DataArguments) -> None:
+    """Compares split sizes with the protocol's: DatasetError, or a warning where ``allow_size_mismatch`` is set."""
     if protocol.sizes is None or dict(protocol.sizes) == dict(sizes):
         return
-    differences = ", ".join(f"{split} {sizes[split]:,} instead of {protocol.sizes[split]:,}" for split in SPLITS)
-    message = f"{facts.title}, protocol {protocol.name!r}: {differences} clips"
+    differences = ", ".join(
+        f"{split} {sizes[split]:,} instead of {protocol.sizes[split]:,}"
+        for split in SPLITS
+        if sizes[split] != protocol.sizes[split]
+    )
+    message = f"{facts.title}, protocol {protocol.name!r}: unexpected numbers of clips: {differences}"
     if not arguments.allow_size_mismatch:
         raise DatasetError(
             f"{message}. Results would not be comparable with published ones.\n{facts.how_to_get}\n"
@@ -68,24 +84,31 @@ def check_sizes(facts: DatasetFacts, protocol: Protocol, sizes: Mapping[str, int
     logger.warning("%s. allow_size_mismatch is set: do not compare these results with published ones.", message)
 
 
-def check_groups(facts: DatasetFacts, groups: Mapping[str, Sequence[str]]) -> None:
-    """Raises DatasetError if a group (album, artist) stands in more than one split."""
-    seen: dict[str, str] = {}
-    torn = []
+def check_groups(facts: DatasetFacts, protocol: Protocol, groups: Mapping[str, Sequence[str]]) -> None:
+    """Looks for groups (album, artist) that stand in more than one split, so that test clips are known from training.
+
+    Raises:
+        DatasetError: If the protocol promises that there are none. Otherwise they are said in the log.
+    """
+    splits: dict[str, list[str]] = {}
     for split, names in groups.items():
-        for group in sorted(set(names)):
-            if seen.setdefault(group, split) != split:
-                torn.append(f"{group} (in {seen[group]} and {split})")
-    if torn:
-        raise DatasetError(
-            f"{facts.title}: {len(torn)} groups stand in more than one split, so test clips would be known from "
-            f"training: {examples(torn)}."
-        )
+        for group in set(names):
+            splits.setdefault(group, []).append(split)
+    torn = sorted(f"{group} (in {' and '.join(names)})" for group, names in splits.items() if len(names) > 1)
+    if not torn:
+        return
+    message = (
+        f"{facts.title}, protocol {protocol.name!r}: {len(torn)} of {len(splits)} groups (recordings, albums or "
+        f"artists) stand in more than one split, so test clips are partly known from training: {examples(torn)}"
+    )
+    if protocol.groups_are_disjoint:
+        raise DatasetError(f"{message}. The protocol promises that there are none; get a fresh copy of the data.")
+    logger.warning("%s.", message)
 
 
 def check_classes(facts: DatasetFacts, rows: TaggingDatasetDict) -> None:
     """A class that training never sees cannot be learned: an error for classes, a loud note for tags."""
-    labels = rows["train"].data.column("labels").combine_chunks()
+    labels = rows["train"].with_format("arrow")[:]["labels"].combine_chunks()
     flat = labels if rows.problem_type == SINGLE_LABEL else labels.flatten()
     seen = set(flat.drop_null().to_pylist())
     unseen = [name for index, name in enumerate(rows.label_names) if index not in seen]
@@ -93,8 +116,8 @@ def check_classes(facts: DatasetFacts, rows: TaggingDatasetDict) -> None:
         return
     if rows.problem_type == SINGLE_LABEL:
         raise DatasetError(
-            f"{facts.title}: no training clip for {len(unseen)} of {len(rows.label_names)} classes: {examples(unseen)}. "
-            f"Add clips to them or leave the classes out."
+            f"{facts.title}: no training clip for {len(unseen)} of {len(rows.label_names)} classes: "
+            f"{examples(unseen)}. Add clips to them or leave the classes out."
         )
     logger.warning(
         "%s: %d of %d tags have no training clip and cannot be learned: %s",
@@ -106,6 +129,7 @@ def check_classes(facts: DatasetFacts, rows: TaggingDatasetDict) -> None:
 
 
 def check_missing(facts: DatasetFacts, missing: Sequence[SkippedClip], total: int, arguments: DataArguments) -> None:
+    """Says which files are missing: DatasetError above ``max_skipped_share``, else a warning."""
     if not missing:
         return
     message = (

@@ -18,6 +18,8 @@ from .clip_audio import ClipAudio
 if TYPE_CHECKING:
     from ..arguments import DataArguments
 
+_CHUNK_CLIPS = 1_000  # an Arrow array of bytes ends at 2 GB
+
 
 def from_clips(
     facts: DatasetFacts,
@@ -50,11 +52,9 @@ def from_clips(
     """
     problem_type = problem_type or facts.problem_type
     clips = {split: list(clips.get(split, ())) for split in SPLITS}
-    check_ids(facts, clips)
-    check_labels(facts, clips, label_names, problem_type)
+    check_clips(facts, clips, label_names, problem_type, root)
     check_sizes(facts, protocol, {split: len(rows) for split, rows in clips.items()}, arguments)
-    if protocol.groups_are_disjoint:
-        check_groups(facts, {split: [clip.group for clip in rows] for split, rows in clips.items()})
+    check_groups(facts, protocol, {split: [clip.group for clip in rows] for split, rows in clips.items()})
     absolute = {split: [_absolute_path(clip, root) for clip in rows] for split, rows in clips.items()}
     present, missing = _split_off_missing(clips, absolute)
     check_missing(facts, missing, sum(map(len, clips.values())), arguments)
@@ -65,6 +65,25 @@ def from_clips(
     return finish(rows, facts, protocol, problem_type, label_names, [*skipped, *missing])
 
 
+def check_clips(
+    facts: DatasetFacts,
+    clips: Mapping[str, Sequence[Clip]],
+    label_names: Sequence[str],
+    problem_type: str,
+    root: Path | None = None,
+) -> None:
+    """What must hold for clips whatever their split: :func:`from_clips` checks it, and whoever splits them before.
+
+    Raises:
+        DatasetError: For duplicate ids, unknown or doubtful labels, or paths outside the root.
+    """
+    check_ids(facts, clips)
+    check_labels(facts, clips, label_names, problem_type)
+    for rows in clips.values():
+        for clip in rows:
+            _absolute_path(clip, root)
+
+
 def finish(
     rows: TaggingDatasetDict,
     facts: DatasetFacts,
@@ -73,7 +92,11 @@ def finish(
     label_names: Sequence[str],
     skipped: Sequence[SkippedClip],
 ) -> TaggingDatasetDict:
-    """Attaches what is known of a dataset to its rows, and checks the hash where the protocol states one."""
+    """Attaches what is known of a dataset to its rows, and checks the hash where the protocol states one.
+
+    Raises:
+        DatasetError: If there is nothing to train on, a class has no training clip, or the ids are not the protocol's.
+    """
     rows.facts, rows.protocol, rows.problem_type = facts, protocol, problem_type
     rows.label_names, rows.skipped = list(label_names), list(skipped)
     if not len(rows["train"]):
@@ -92,6 +115,19 @@ def labels_feature(label_names: Sequence[str], problem_type: str) -> ClassLabel 
     """One class index for single-label data, a list of them for multi-label data."""
     class_label = ClassLabel(names=list(label_names))
     return class_label if problem_type == SINGLE_LABEL else List(class_label)
+
+
+def label_values(clips: Sequence[Clip], label_names: Sequence[str], problem_type: str) -> list[int | list[int] | None]:
+    """The cells of the column ``labels``: a class index, a list of them, or None where labels are not known."""
+    index = {name: position for position, name in enumerate(label_names)}
+
+    def value(labels: tuple[str, ...] | None) -> int | list[int] | None:
+        if labels is None:
+            return None
+        indices = sorted({index[label] for label in labels})
+        return indices[0] if problem_type == SINGLE_LABEL else indices
+
+    return [value(clip.labels) for clip in clips]
 
 
 def _absolute_path(clip: Clip, root: Path | None) -> str | None:
@@ -120,7 +156,7 @@ def _split_off_missing(
             if path is not None:
                 folder, name = os.path.split(path)
                 if folder not in listed:
-                    listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+                    listed[folder] = _listing(folder)
                 if name not in listed[folder]:
                     missing.append(SkippedClip(clip.id, split, clip.path, "file not found"))
                     continue
@@ -128,16 +164,18 @@ def _split_off_missing(
     return present, missing
 
 
+def _listing(folder: str) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    except OSError as error:
+        raise DatasetError(f"The folder {folder} cannot be read ({error.strerror}).") from error
+
+
 def _to_dataset(
     rows: Sequence[tuple[Clip, str | None]], label_names: Sequence[str], problem_type: str, sampling_rate: int | None
 ) -> Dataset:
-    index = {name: position for position, name in enumerate(label_names)}
-
-    def encode(labels: tuple[str, ...] | None) -> int | list[int] | None:
-        if labels is None:
-            return None
-        return index[labels[0]] if problem_type == SINGLE_LABEL else sorted({index[label] for label in labels})
-
     features = Features(
         {
             "id": Value("string"),
@@ -146,16 +184,19 @@ def _to_dataset(
             "group": Value("string"),
         }
     )
+    clips = [clip for clip, _ in rows]
     # Built as an Arrow table: going through Python rows, `Audio` would demand torchcodec and FFmpeg to store a path.
-    audio = pa.array([{"bytes": clip.content, "path": path} for clip, path in rows], type=ClipAudio.pa_type)
+    audio = [{"bytes": clip.content, "path": path} for clip, path in rows]
+    chunks = [
+        pa.array(audio[start : start + _CHUNK_CLIPS], type=ClipAudio.pa_type)
+        for start in range(0, len(audio), _CHUNK_CLIPS)
+    ]
     table = pa.table(
         {
-            "id": pa.array([clip.id for clip, _ in rows], type=pa.string()),
-            "audio": audio,
-            "labels": pa.array(
-                [encode(clip.labels) for clip, _ in rows], type=features.arrow_schema.field("labels").type
-            ),
-            "group": pa.array([clip.group for clip, _ in rows], type=pa.string()),
+            "id": [clip.id for clip in clips],
+            "audio": pa.chunked_array(chunks, type=ClipAudio.pa_type),
+            "labels": label_values(clips, label_names, problem_type),
+            "group": [clip.group for clip in clips],
         },
         schema=features.arrow_schema,
     )
