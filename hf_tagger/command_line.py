@@ -1,7 +1,8 @@
-"""What the scripts share: logging, and errors as messages instead of tracebacks."""
+"""What the scripts share: logging, errors as messages instead of tracebacks, and memory that stays ours."""
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
@@ -9,12 +10,16 @@ from collections.abc import Callable
 
 from .errors import HfTaggerError
 
+# Parameters of glibc's mallopt(3).
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
 
 def run_script(main: Callable[[list[str]], None]) -> None:
     """Runs a script's ``main(argv)``; a mistake of the user ends with its message and exit code 2."""
     is_main_process = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("hf_tagger").setLevel(logging.INFO if is_main_process else logging.ERROR)
+    keep_freed_memory()
     try:
         main(sys.argv[1:])
     except HfTaggerError as error:
@@ -22,3 +27,18 @@ def run_script(main: Callable[[list[str]], None]) -> None:
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def keep_freed_memory() -> None:
+    """Lets glibc keep freed memory for the next allocation instead of returning it to the kernel.
+
+    A training step on a CPU frees its activations and asks for the same amount a moment later; the page faults of
+    getting it back took a third of the step (short_cnn, 32 channels: 1.6 times faster with this, 0.5 GB more held).
+    Elsewhere than on Linux with glibc it does nothing.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

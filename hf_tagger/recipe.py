@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import sys
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,14 +33,14 @@ _NOT_OF_THE_EXPERIMENT = (
 )
 
 
-def parse_recipe(argv: Sequence[str]) -> tuple[DataArguments, ModelArguments, TaggingArguments]:
+def parse_recipe(argv: Sequence[str] | None = None) -> tuple[DataArguments, ModelArguments, TaggingArguments]:
     """Reads ``[RECIPE.yaml] [--field value …]``.
 
     A flag overrides the recipe. A boolean flag may stand alone (``--bf16``), and so may ``--resume_from_checkpoint``.
     One value of the model's configuration: ``--model_config.num_channels 32``. ``--help`` prints every field.
 
     Args:
-        argv: The command line without the program's name.
+        argv: The command line without the program's name; default: that of this process.
 
     Returns:
         The data, model and training arguments.
@@ -48,7 +49,7 @@ def parse_recipe(argv: Sequence[str]) -> tuple[DataArguments, ModelArguments, Ta
         RecipeError: With every unknown field, mistyped value and value out of range in one message.
         SystemExit: For ``--help``.
     """
-    argv = list(argv)
+    argv = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     if any(argument in ("-h", "--help") for argument in argv):
         parser.print_help()

@@ -23,7 +23,9 @@ from hf_tagger.training.build import build_config
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("what", choices=["input"], help="input: random training windows per second on one core")
     parser.add_argument("--seconds", type=float, default=5.0, help="time of each measurement")
     options, recipe = parser.parse_known_args(argv)

@@ -23,15 +23,18 @@ from hf_tagger.training.build import check_labels, load_saved_model
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("model", help="folder of a run")
-    parser.add_argument("recipe", nargs="?", help="recipe of the data; default: the recipe.yaml in the model's folder")
+    parser.add_argument(
+        "recipe", help="recipe of the run; flags after it override its fields"
+    )
     parser.add_argument("--split", default="test", choices=("train", "validation", "test"))
     parser.add_argument("--output", help="file for the metrics as JSON")
     options, overrides = parser.parse_known_args(argv)
 
-    recipe = options.recipe or str(Path(options.model) / "recipe.yaml")
-    data_arguments, _, training_arguments = parse_recipe([recipe, *overrides])
+    data_arguments, _, training_arguments = parse_recipe([options.recipe, *overrides])
     model, feature_extractor = load_saved_model(options.model)
     dataset = load_tagging_dataset(data_arguments, feature_extractor.sampling_rate)
     check_labels(model.config, dataset.label_names, dataset.problem_type)

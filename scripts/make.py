@@ -50,7 +50,7 @@ def set_up() -> None:
         return
     print(f"Setting up {ENVIRONMENT} (once; PyTorch is a large download) …", flush=True)
     try:
-        venv.create(ENVIRONMENT, with_pip=True, clear=True)
+        venv.create(ENVIRONMENT, with_pip=True)
     except subprocess.CalledProcessError:
         sys.exit("Python's venv module cannot install pip; on Debian and Ubuntu: apt install python3-venv")
     install = [PROGRAMS / "python", "-m", "pip", "install", "--quiet", "--editable", ".[dev]"]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from datasets import Audio
 
 from ..audio import load_mono, read_audio, resample, to_mono
 
 
-@dataclass
+@dataclass(eq=False)
 class ClipAudio(Audio):
     """The ``audio`` column of our datasets.
 
@@ -17,6 +17,14 @@ class ClipAudio(Audio):
     row's ``audio`` is ``{"path": str | None, "array": float32 [samples], "sampling_rate": Hz}``, mono, resampled to
     ``sampling_rate``, which is also the form that transformers' pipelines take.
     """
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to a plain ``Audio`` of the same settings: such columns hold the same and can be concatenated."""
+        return isinstance(other, Audio) and all(
+            getattr(self, entry.name) == getattr(other, entry.name) for entry in fields(self)
+        )
+
+    __hash__ = None
 
     def decode_example(self, value: dict, token_per_repo_id: dict | None = None) -> dict:
         """Decodes one clip to ``{"path", "array", "sampling_rate"}``.
