@@ -19,7 +19,7 @@ from transformers.trainer_utils import PredictionOutput
 from . import __version__
 from .data.base import SINGLE_LABEL, SkippedClip, TaggingDatasetDict
 from .data.pcm import PreparedClips, write_skipped_clips
-from .evaluation.metrics import per_label_table
+from .evaluation.metrics import DEFAULT_METRIC, METRIC_NAMES, METRIC_TITLES, per_label_table
 from .evaluation.plots import plot_confusion_matrix, plot_curves, plot_per_tag_ap
 from .evaluation.predictions import write_predictions
 from .hub.card import CardSummary, TrainingFacts, build_model_card
@@ -75,6 +75,23 @@ def write_run(report: RunReport) -> dict:
     _card(report, metrics, figures).save(folder / "README.md")
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.yaml says the same in the open
     return metrics
+
+
+def summary(metrics: Mapping, folder: str) -> str:
+    """What a person wants to know at the end of a run: the numbers, where everything is, how to use it."""
+    problem_type = next(name for name, known in METRIC_NAMES.items() if known[0] in metrics["validation"])
+    split = "test" if metrics.get("test", {}).get(DEFAULT_METRIC[problem_type]) is not None else "validation"
+    numbers = {name: metrics[split].get(name) for name in METRIC_NAMES[problem_type]}
+    lines = [f"  {METRIC_TITLES[name]:<40} {value:.4f}" for name, value in numbers.items() if value is not None]
+    skipped = f", {metrics['skipped_clips']} clips skipped (skipped_clips.csv)" if metrics["skipped_clips"] else ""
+    return "\n".join(
+        [
+            f"\nResults on the {split} split ({metrics['protocol']['used'][split]} clips{skipped}):",
+            *lines,
+            f"Model, card, numbers and pictures: {folder}",
+            f"Tag with it: python scripts/predict.py {folder} FILE",
+        ]
+    )
 
 
 def split_metrics(prediction: PredictionOutput, split: str) -> dict:

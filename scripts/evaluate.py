@@ -27,9 +27,7 @@ def main(argv: list[str]) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("model", help="folder of a run")
-    parser.add_argument(
-        "recipe", help="recipe of the run; flags after it override its fields"
-    )
+    parser.add_argument("recipe", help="recipe of the run; flags after it override its fields")
     parser.add_argument("--split", default="test", choices=("train", "validation", "test"))
     parser.add_argument("--output", help="file for the metrics as JSON")
     options, overrides = parser.parse_known_args(argv)

@@ -19,7 +19,7 @@ from hf_tagger import TaggingTrainer, load_tagging_dataset, parse_recipe, prepar
 from hf_tagger.command_line import run_script
 from hf_tagger.data.windows import TrainingWindows
 from hf_tagger.recipe import resolved_recipe
-from hf_tagger.run_report import RunReport, write_run
+from hf_tagger.run_report import RunReport, summary, write_run
 from hf_tagger.training.build import build_config, build_model
 from hf_tagger.training.run_folder import open_run_folder, remember_recipe
 
@@ -56,7 +56,10 @@ def main(argv: list[str]) -> None:
         if len(clips[split])
     }
     if trainer.is_world_process_zero():
-        write_run(RunReport(trainer, dataset, clips, skipped, predictions, recipe, time.monotonic() - started))
+        metrics = write_run(
+            RunReport(trainer, dataset, clips, skipped, predictions, recipe, time.monotonic() - started)
+        )
+        print(summary(metrics, training_arguments.output_dir))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,9 @@ class TaggingTrainer(Trainer):
         args.metric_for_best_model = args.metric_for_best_model or DEFAULT_METRIC[self.problem_type]
         args.greater_is_better = args.metric_for_best_model not in ("loss", "eval_loss")
         if eval_dataset is not None and not len(eval_dataset):
-            raise DatasetError("The validation split is empty, so no best checkpoint can be chosen. Give it some clips.")
+            raise DatasetError(
+                "The validation split is empty, so no best checkpoint can be chosen. Give it some clips."
+            )
         if eval_dataset is None:
             args.eval_strategy = IntervalStrategy.NO
         args.dataloader_pin_memory &= torch.accelerator.is_available()
