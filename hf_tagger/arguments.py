@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from transformers import TrainingArguments
+from transformers.integrations import INTEGRATION_TO_CALLBACK
 
 from .errors import RecipeError
 
@@ -35,7 +36,7 @@ class DataArguments:
 
     dataset_name: str = field(
         default="synthetic",
-        metadata={"help": "Dataset: synthetic, gtzan, magnatagatune, fma, artist20, folder or hub."},
+        metadata={"help": "Name of a dataset, such as gtzan, folder or hub; the README lists them."},
     )
     dataset_root: str | None = field(default=None, metadata={"help": "Folder that holds the dataset's files."})
     protocol: str | None = field(
@@ -79,7 +80,7 @@ class DataArguments:
         metadata={"help": "Decode every clip once and keep it as 16-bit samples on disk; false decodes on the fly."},
     )
     cache_dir: str | None = field(
-        default=None, metadata={"help": "Folder of the PCM store. Default: datasets' own cache folder."}
+        default=None, metadata={"help": "Folder of the PCM store and of Hub data. Default: datasets' own cache folder."}
     )
     preprocessing_num_workers: int | None = field(
         default=None, metadata={"help": "Processes that decode clips. Default: one a core."}
@@ -111,7 +112,7 @@ class ModelArguments:
     """Which model: made anew from its configuration, or continued from a saved one."""
 
     model_type: str = field(
-        default="short_cnn", metadata={"help": "Architecture that is trained from scratch: short_cnn."}
+        default="short_cnn", metadata={"help": "Architecture that is trained from scratch, such as short_cnn."}
     )
     model_name_or_path: str | None = field(
         default=None,
@@ -152,7 +153,7 @@ class TaggingArguments(TrainingArguments):
     logging_strategy: Literal["no", "steps", "epoch"] = field(
         default="epoch", metadata={"help": "When to log: no, steps or epoch."}
     )
-    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept beside the best one."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept, the best one included."})
     load_best_model_at_end: bool = field(
         default=True, metadata={"help": "End with the checkpoint that was best on the validation split."}
     )
@@ -171,6 +172,9 @@ class TaggingArguments(TrainingArguments):
     )
     report_to: None | str | list[str] = field(  # noqa: RUF036 (the order that HfArgumentParser understands)
         default="tensorboard", metadata={"help": "Where to log: tensorboard, wandb, none, …"}
+    )
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "Resume early stopping where it was."}
     )
     resume_from_checkpoint: str | None = field(
         default=None,
@@ -192,6 +196,15 @@ class TaggingArguments(TrainingArguments):
                 "warmup_steps": (0, infinity, True),
                 "label_smoothing_factor": (0, 1, True),
                 "early_stopping_patience": (1, infinity, True),
+                "max_steps": (-1, infinity, True),
+                "eval_steps": (0, infinity, False),
+                "save_steps": (0, infinity, False),
+                "logging_steps": (0, infinity, False),
+                "adam_beta1": (0, 1, True),
+                "adam_beta2": (0, 1, True),
+                "adam_epsilon": (0, infinity, False),
+                "dataloader_prefetch_factor": (1, infinity, True),
+                "data_seed": (0, 2**32 - 1, True),
                 "save_total_limit": (1, infinity, True),
                 "dataloader_num_workers": (0, infinity, True),
                 "seed": (0, 2**32 - 1, True),
@@ -199,6 +212,14 @@ class TaggingArguments(TrainingArguments):
         )
         if self.push_to_hub:
             problems.append("push_to_hub: not yet done by a run; upload the folder with: hf upload REPO OUTPUT_DIR")
+        if self.early_stopping_patience is not None and (self.eval_strategy == "no" or not self.load_best_model_at_end):
+            problems.append("early_stopping_patience: needs an eval_strategy and load_best_model_at_end: true")
+        reporters = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
+        problems += [
+            f"report_to: {name!r} is not known; it must be none, all or of {', '.join(INTEGRATION_TO_CALLBACK)}"
+            for name in reporters
+            if name not in ("none", "all", *INTEGRATION_TO_CALLBACK)
+        ]
         if problems:
             raise RecipeError(problems, "the training arguments")
         # What the recipe says, before transformers derives anything from it; a written recipe repeats this.

@@ -44,6 +44,7 @@ _CHANNELS = 64
 # A decoder that meets a damaged frame drops it and goes on. Up to this much is the normal loss at cut mp3 borders.
 _LOST_SECONDS, _LOST_SHARE = 0.1, 0.01
 _PCM_FULL_SCALE = 32768.0
+_LARGEST_SAMPLE = 2.0**31  # full scale of 32-bit integers written as floats; beyond it is no recording
 
 Source = str | os.PathLike | bytes
 
@@ -178,6 +179,8 @@ def _check_samples(samples: np.ndarray, sampling_rate: int, declared: int, log: 
         raise AudioDecodingError(f"cut off: the Ogg stream has no end after {len(samples) / sampling_rate:.2f} s")
     if not np.isfinite(samples).all():
         raise AudioDecodingError("NaN or infinite samples")
+    if np.abs(samples).max() > _LARGEST_SAMPLE:
+        raise AudioDecodingError(f"samples up to {np.abs(samples).max():.1e}; within ±1 is usual")
 
 
 def _announced_share(log: str) -> float:

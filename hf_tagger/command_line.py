@@ -22,7 +22,7 @@ def run_script(main: Callable[[list[str]], None]) -> None:
     keep_freed_memory()
     try:
         main(sys.argv[1:])
-    except HfTaggerError as error:
+    except (HfTaggerError, OSError) as error:  # OSError: a folder that cannot be written, a disk that is full
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

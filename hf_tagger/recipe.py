@@ -75,7 +75,7 @@ def parse_recipe(argv: Sequence[str] | None = None) -> tuple[DataArguments, Mode
             arguments[argument_class] = argument_class(**own)
         except RecipeError as error:
             problems += error.problems
-        except (ValueError, TypeError, ImportError) as error:  # transformers' own checks of TrainingArguments
+        except (ValueError, TypeError, ImportError, OSError) as error:  # transformers' own checks of TrainingArguments
             problems.append(" ".join(str(error).split()))
     problems += _check_names(arguments)
     if problems:
@@ -92,10 +92,11 @@ def resolved_recipe(data: DataArguments, model: ModelArguments, training: Taggin
     recipe = {}
     for arguments in (data, model):
         recipe |= {name: value for name, value in dataclasses.asdict(arguments).items() if value is not None}
+    always = ("seed", "num_train_epochs", "optim", "lr_scheduler_type", "weight_decay", "warmup_steps")
     stock = {field.name: _default(field) for field in dataclasses.fields(TrainingArguments)}
     for field in dataclasses.fields(TaggingArguments):
         value = training.as_given[field.name]
-        ours = field.name not in stock or _default(field) != stock[field.name]
+        ours = field.name in always or field.name not in stock or _default(field) != stock[field.name]
         if field.name not in _NOT_OF_THE_EXPERIMENT and (ours or value != stock[field.name]):
             recipe[field.name] = getattr(value, "value", value)  # enumerations by their value
     recipe["metric_for_best_model"] = training.metric_for_best_model  # chosen by the problem type if not given
@@ -183,7 +184,10 @@ def _apply_flags(given: dict, argv: list[str], problems: list[str]) -> None:
         if name not in _fields() and name.startswith("no_") and name[3:] in _fields() and not values:
             name, values = name[3:], ["false"]
         if dot:
-            mapping = given.get(name) if isinstance(given.get(name), dict) else {}
+            mapping = given.get(name)
+            if isinstance(mapping, str):
+                mapping = read_flag_value(mapping, problems)
+            mapping = mapping if isinstance(mapping, dict) else {}
             given[name] = {**mapping, key: read_flag_value(" ".join(values), problems)}
         elif not values:
             given[name] = _BARE_VALUES.get(name, True)

@@ -71,9 +71,11 @@ class ConversionError(Exception):
 
 
 def write_recipe(recipe: dict, path: str | Path) -> None:
-    """Writes a recipe that starts with the command that runs it."""
+    """Writes a recipe that starts with the command that runs it again."""
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120)
-    Path(path).write_text(f"# accelerate launch scripts/finetune.py {path}\n{text}", encoding="utf-8")
+    Path(path).write_text(
+        f"# accelerate launch scripts/finetune.py {path} --output_dir ANOTHER_FOLDER\n{text}", encoding="utf-8"
+    )
 
 
 def read_flag_value(text: str, problems: list[str]) -> object:
@@ -112,7 +114,7 @@ def convert(parser: HfArgumentParser, name: str, annotation: object, value: obje
         raise ConversionError(f"{name}: true or false is expected, received {value!r}")
     if isinstance(value, dict):
         raise ConversionError(f"{name}: one value is expected, received a mapping {value!r}")
-    if isinstance(value, bool) and bool not in kinds and str not in kinds:
+    if value == "" or (isinstance(value, bool) and bool not in kinds):
         raise ConversionError(f"{name}: a {_readable(kinds)} is expected, received {value!r}")
     if isinstance(value, list) and list not in kinds:
         raise ConversionError(f"{name}: one value is expected, received {len(value)}: {value!r}")

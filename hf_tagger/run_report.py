@@ -29,7 +29,9 @@ _PACKAGES = ("transformers", "datasets", "accelerate", "torch", "torchaudio")
 _TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")  # no run repeats them
 
 
-_OF_THIS_MACHINE = ("dataset_root", "cache_dir", "output_dir")  # recipe.yaml has them, the public card does not
+# recipe.yaml has them, the card's copy does not. Its snippet names the run's folder, so that it runs as printed, until
+# hub_model_id says where the model will live.
+_OF_THIS_MACHINE = ("dataset_root", "cache_dir", "output_dir")
 
 
 @dataclass
@@ -77,11 +79,10 @@ def write_run(report: RunReport) -> dict:
     return metrics
 
 
-def summary(metrics: Mapping, folder: str) -> str:
+def summary(metrics: Mapping, problem_type: str, folder: str) -> str:
     """What a person wants to know at the end of a run: the numbers, where everything is, how to use it."""
-    problem_type = next(name for name, known in METRIC_NAMES.items() if known[0] in metrics["validation"])
     split = "test" if metrics.get("test", {}).get(DEFAULT_METRIC[problem_type]) is not None else "validation"
-    numbers = {name: metrics[split].get(name) for name in METRIC_NAMES[problem_type]}
+    numbers = {name: metrics.get(split, {}).get(name) for name in METRIC_NAMES[problem_type]}
     lines = [f"  {METRIC_TITLES[name]:<40} {value:.4f}" for name, value in numbers.items() if value is not None]
     skipped = f", {metrics['skipped_clips']} clips skipped (skipped_clips.csv)" if metrics["skipped_clips"] else ""
     return "\n".join(
@@ -108,9 +109,11 @@ def compare_with_run(folder: str, split: str, result: Mapping) -> str:
     recorded = json.loads(path.read_text(encoding="utf-8"))
     if recorded["protocol"]["hash"] != result["protocol"]["hash"]:
         return "These clips are not those of the run (another protocol hash): the numbers must not be compared."
-    if recorded.get(split) == result[split]:
+    if split not in recorded:
+        return f"The run has no {split} numbers of its own to compare with."
+    if recorded[split] == result[split]:
         return f"Equal to the run's own {split} numbers."
-    return f"Different from the run's own {split} numbers: {json.dumps(recorded.get(split))}"
+    return f"Different from the run's own {split} numbers: {json.dumps(recorded[split])}"
 
 
 def _metrics(report: RunReport, tables: Mapping[str, list[dict]]) -> dict:
@@ -162,6 +165,7 @@ def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str]) -> Mo
     trainer, dataset, config = report.trainer, report.dataset, report.trainer.model.config
     training = metrics["training"]
     best = [entry["epoch"] for entry in trainer.state.log_history if entry["step"] == training["best_step"]]
+    chosen = bool(best) and trainer.args.load_best_model_at_end
     shared_recipe = {name: value for name, value in report.recipe.items() if name not in _OF_THIS_MACHINE}
     summary = CardSummary(
         model_id=trainer.args.hub_model_id or str(Path(trainer.args.output_dir).resolve()),
@@ -187,8 +191,8 @@ def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str]) -> Mo
             seconds=training["seconds"],
             device=training["device"],
             packages=training["packages"] | {"python": training["python"]},
-            best_epoch=best[0] if best else None,
-            selected_by=trainer.args.metric_for_best_model,
+            best_epoch=best[0] if chosen else None,
+            selected_by=trainer.args.metric_for_best_model if chosen else None,
         ),
         figures=figures,
         architecture_citation=type(trainer.model).citation,

@@ -21,12 +21,12 @@ from hf_tagger.data.windows import TrainingWindows
 from hf_tagger.recipe import resolved_recipe
 from hf_tagger.run_report import RunReport, summary, write_run
 from hf_tagger.training.build import build_config, build_model
-from hf_tagger.training.run_folder import open_run_folder, remember_recipe
+from hf_tagger.training.run_folder import open_run_folder, start_run
 
 
 def main(argv: list[str]) -> None:
     data_arguments, model_arguments, training_arguments = parse_recipe(argv)
-    checkpoint = open_run_folder(training_arguments)
+    checkpoint = open_run_folder(training_arguments, model_arguments)
     set_seed(training_arguments.seed)
     started = time.monotonic()
 
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
         eval_dataset=clips["validation"],
     )
     recipe = resolved_recipe(data_arguments, model_arguments, trainer.args)
-    remember_recipe(recipe, training_arguments)
+    start_run(recipe, training_arguments)
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
 
@@ -56,10 +56,9 @@ def main(argv: list[str]) -> None:
         if len(clips[split])
     }
     if trainer.is_world_process_zero():
-        metrics = write_run(
-            RunReport(trainer, dataset, clips, skipped, predictions, recipe, time.monotonic() - started)
-        )
-        print(summary(metrics, training_arguments.output_dir))
+        seconds = time.monotonic() - started
+        metrics = write_run(RunReport(trainer, dataset, clips, skipped, predictions, recipe, seconds))
+        print(summary(metrics, dataset.problem_type, training_arguments.output_dir))
 
 
 if __name__ == "__main__":

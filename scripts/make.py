@@ -1,6 +1,6 @@
 """Set everything up in .venv and do one job; needs nothing but Python and git.
 
-python3 scripts/make.py quickstart    trains a tagger on clips made in code and tags with it
+python3 scripts/make.py quickstart    trains a tagger on clips made in code
 python3 scripts/make.py test          runs the tests
 python3 scripts/make.py setup         only sets up
 """

@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 from transformers import pipeline
 
@@ -33,6 +34,10 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON list instead of lines")
     parser.add_argument("--device", default=None, help="for example cuda:0; default: the first accelerator or the CPU")
     options = parser.parse_args(argv)
+    try:
+        torch.device(options.device or "cpu")
+    except RuntimeError as error:
+        raise HfTaggerError(f"--device {options.device}: {error}") from error
     if options.top_k < 1:
         raise HfTaggerError(f"--top_k must be at least 1, received {options.top_k}.")
 

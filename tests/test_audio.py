@@ -96,6 +96,13 @@ def test_samples_that_are_not_numbers_are_refused(tmp_path, bad):
     assert reason(tmp_path / "bad.wav") == "NaN or infinite samples"
 
 
+def test_absurdly_loud_samples_are_refused_before_they_overflow(tmp_path):
+    samples = np.stack([tone(), tone()], axis=1)
+    samples[7] = 3e38
+    soundfile.write(tmp_path / "loud.wav", samples, RATE, subtype="FLOAT")
+    assert reason(tmp_path / "loud.wav").startswith("samples up to 3.0e+38")
+
+
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "au"])
 def test_a_file_that_was_cut_off_is_refused_in_every_format(tmp_path, suffix):
     whole, cut = tmp_path / f"whole.{suffix}", tmp_path / f"cut.{suffix}"

@@ -96,6 +96,14 @@ def test_all_mistakes_stand_in_one_message(recipe):
         ("learning_rate: .inf\n", "learning_rate"),
         ("dataset_root: [a, b]\n", "one value is expected, received 2"),
         ("dataset_root: {a: b}\n", "one value is expected, received a mapping"),
+        ("output_dir: true\n", "output_dir: a text is expected, received True"),
+        ("dataset_root: ''\n", "dataset_root: a text is expected, received ''"),
+        ("model_config: {residual: no}\n", "model_config.residual: 'no' is not of type true or false"),
+        ("model_config: {num_channels: 3.5}\n", "model_config.num_channels: 3.5 is not of type whole number"),
+        ("report_to: tensorbord\n", "report_to: 'tensorbord' is not known"),
+        ("early_stopping_patience: 3\neval_strategy: no\nload_best_model_at_end: false\n", "needs an eval_strategy"),
+        ("adam_beta1: 5\n", "adam_beta1: 5.0 is out of range"),
+        ("save_steps: 0\n", "save_steps: 0.0 is out of range"),
         ("push_to_hub: true\n", "hf upload"),
         ("save_strategy: steps\n", "save and eval strategy"),
         ("- a\n- b\n", "list of 'field: value' lines"),
@@ -128,6 +136,12 @@ def test_one_value_of_the_models_configuration_can_be_overridden(recipe):
     assert model.model_config == {"num_channels": 8, "residual": True, "f_max": 4000.0}
     _, model, _ = parse_recipe([path, "--model_config", "{num_channels: 16}"])
     assert model.model_config == {"num_channels": 16}
+    _, model, _ = parse_recipe(["--model_config", "{num_channels: 16}", "--model_config.residual", "true"])
+    assert model.model_config == {"num_channels": 16, "residual": True}
+
+
+def test_a_flag_whose_value_was_forgotten_is_a_mistake():
+    assert problems(["--output_dir", "--overwrite_output_dir"]) == ["output_dir: a text is expected, received True"]
 
 
 def test_nested_values_of_trainings_own_fields_are_taken(recipe):

@@ -50,6 +50,6 @@ def test_a_recipe_states_only_what_differs_and_fits_on_a_screen(path):
 @pytest.mark.parametrize("path", CONFIGS, ids=by_name)
 def test_accelerate_reads_the_configuration(path):
     config = load_config_from_file(str(path))
-    expected = {"cpu": "no", "single_gpu_fp16": "fp16"}.get(path.stem, "bf16")
+    expected = {"cpu": "no", "fsdp": "no", "single_gpu_fp16": "fp16"}.get(path.stem, "bf16")
     assert config.mixed_precision == expected
     assert config.use_cpu is (path.stem == "cpu")

@@ -14,20 +14,6 @@ from .base import DatasetFacts, TaggingDatasetDict
 if TYPE_CHECKING:
     from ..arguments import DataArguments
 
-# Fields of DataArguments that only some datasets understand (their FACTS.options name them).
-_DATASET_OPTIONS = [
-    "tags",
-    "synthetic_clips",
-    "hub_id",
-    "hub_config",
-    "audio_column",
-    "label_column",
-    "group_column",
-    "train_split",
-    "validation_split",
-    "test_split",
-]
-
 
 def _dataset_modules() -> dict[str, ModuleType]:
     modules = (
@@ -82,10 +68,11 @@ def argument_problems(arguments: DataArguments) -> list[str]:
         facts = dataset_facts(arguments.dataset_name)
     except DatasetError as error:
         return [f"dataset_name: {error}".rstrip(".")]
+    others = {name for module in _dataset_modules().values() for name in module.FACTS.options} - set(facts.options)
     problems = [
         f"{name}: {facts.name} does not have this option; its own options: {', '.join(facts.options) or 'none'}"
-        for name in _DATASET_OPTIONS
-        if getattr(arguments, name) is not None and name not in facts.options
+        for name in sorted(others)
+        if getattr(arguments, name) is not None
     ]
     try:
         facts.protocol(arguments.protocol)

@@ -11,6 +11,7 @@ are drawn from the training split by ``split_seed``, and the run writes them dow
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,17 @@ def load(arguments: DataArguments, sampling_rate: int | None) -> TaggingDatasetD
         position = {clip.id: index for index, clip in enumerate(every[origin])}
         is_whole = len(splits[split]) == len(whole)
         rows[split] = whole if is_whole else whole.select([position[clip.id] for clip in splits[split]])
-    return finish(rows, FACTS, protocol, problem_type, label_names, skipped)
+    return finish(rows, _facts_of(arguments.hub_id), protocol, problem_type, label_names, skipped)
+
+
+def _facts_of(hub_id: str) -> DatasetFacts:
+    """The facts under the dataset's own name, so that metrics and card say what was trained on."""
+    if Path(hub_id).expanduser().exists():
+        name = Path(hub_id).expanduser().resolve().name
+        return replace(FACTS, name=name, title=name)
+    return replace(
+        FACTS, name=hub_id, title=hub_id, hub_id=hub_id, homepage=f"https://huggingface.co/datasets/{hub_id}"
+    )
 
 
 def _read(arguments: DataArguments) -> DatasetDict:

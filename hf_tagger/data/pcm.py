@@ -25,7 +25,7 @@ from datasets import Audio, Dataset, Features, Value
 from ..arguments import DataArguments
 from ..audio import load_mono, to_pcm16
 from ..errors import AudioDecodingError, DatasetError
-from .base import SkippedClip, TaggingDatasetDict, examples
+from .base import SINGLE_LABEL, SkippedClip, TaggingDatasetDict, examples
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +140,11 @@ def prepare_clips(
             ]
         prepared[split] = PreparedClips(rows, store, usable, sampling_rate)
     _report(dataset, prepared, skipped, arguments)
+    if skipped and dataset.problem_type == SINGLE_LABEL:
+        seen = set(prepared["train"].labels)
+        lost = [name for index, name in enumerate(dataset.label_names) if index not in seen]
+        if lost:
+            raise DatasetError(f"No training clip that can be used is left for {examples(lost)}; see the list above.")
     return prepared, skipped
 
 
@@ -155,7 +160,9 @@ def _build_store(rows: Dataset, arguments: DataArguments, sampling_rate: int, sp
     folder = Path(arguments.cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "hf_tagger").expanduser()
     encoded = rows.select_columns(["id", "audio"]).cast_column("audio", Audio(decode=False))
     key = _store_key(encoded, sampling_rate, arguments.pcm_store)
-    processes = min(arguments.preprocessing_num_workers or os.cpu_count() or 1, len(rows))
+    if not len(rows):
+        return Dataset.from_dict({name: [] for name in _FEATURES}, features=_FEATURES)
+    processes = min(arguments.preprocessing_num_workers or _cores(), len(rows))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         store = encoded.map(
@@ -170,13 +177,19 @@ def _build_store(rows: Dataset, arguments: DataArguments, sampling_rate: int, sp
             num_proc=processes if processes > 1 else None,
             desc=f"Decoding {split} clips to {sampling_rate} Hz",
         )
-    except (OSError, pa.ArrowException) as error:
+    # RuntimeError: datasets' word for a decoding process that was killed, for want of memory mostly.
+    except (OSError, RuntimeError, pa.ArrowException) as error:
         raise DatasetError(
             f"The PCM store could not be written to {folder}: {error}. The unfinished part is not used. Free some "
             f"space (an hour of audio takes {sampling_rate * 2 * 3600 / 1e6:.0f} MB), set cache_dir to another disk, "
             f"or set pcm_store: false."
         ) from error
     return store
+
+
+def _cores() -> int:
+    """Cores that this process may use, which a cluster's scheduler may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _store_key(encoded: Dataset, sampling_rate: int, keep_samples: bool) -> str:

@@ -60,7 +60,8 @@ class WaveformFeatureExtractor(SequenceFeatureExtractor):
             int64 ``[clips, windows]``, 1 for windows that a clip really has.
 
         Raises:
-            ValueError: For another sampling rate, several channels, no samples, or NaN or infinite samples.
+            ValueError: For another sampling rate, several channels, whole numbers instead of floating point ones, no
+                samples, or NaN or infinite samples.
         """
         if sampling_rate is not None and sampling_rate != self.sampling_rate:
             raise ValueError(
@@ -84,16 +85,25 @@ class WaveformFeatureExtractor(SequenceFeatureExtractor):
 
 def _as_list(raw_speech) -> list:
     if isinstance(raw_speech, np.ndarray | torch.Tensor):
-        return [raw_speech] if raw_speech.ndim == 1 else list(raw_speech)
-    if len(raw_speech) and np.isscalar(raw_speech[0]):
         return [raw_speech]
-    return list(raw_speech)
+    if not len(raw_speech):
+        raise ValueError("The audio holds no samples; at least one is expected.")
+    return [raw_speech] if np.isscalar(raw_speech[0]) else list(raw_speech)
 
 
 def _as_waveform(clip) -> torch.Tensor:
-    waveform = torch.as_tensor(clip, dtype=torch.float32)
-    if waveform.ndim != 1:
-        raise ValueError(f"One channel is expected, [samples]; received the shape {tuple(waveform.shape)}.")
+    array = clip.detach().cpu().numpy() if isinstance(clip, torch.Tensor) else np.asarray(clip)
+    if array.ndim != 1:
+        raise ValueError(
+            f"One channel is expected, [samples]; received the shape {array.shape}. Mix the channels first (their "
+            f"mean); give several clips as a list."
+        )
+    if array.dtype.kind in "iu":
+        raise ValueError(
+            f"Samples are expected as floating point numbers within ±1; received {array.dtype}. Divide them by their "
+            f"full scale (32768 for int16)."
+        )
+    waveform = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
     if not torch.isfinite(waveform).all():
         raise ValueError("The audio holds NaN or infinite samples.")
     return waveform

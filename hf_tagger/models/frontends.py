@@ -41,6 +41,16 @@ class LogMelSpectrogram(nn.Module):
             )
             self.to_decibels = torchaudio.transforms.AmplitudeToDB(stype="power")
 
+    def _apply(self, fn, recurse=True):
+        """Moves the window and the filterbank between devices, but keeps them in float32 when a model is cast."""
+        before = {name: buffer for name, buffer in self.named_buffers() if not buffer.is_meta}
+        super()._apply(fn, recurse)
+        for name, buffer in before.items():
+            owner, _, attribute = name.rpartition(".")
+            module = self.get_submodule(owner)
+            setattr(module, attribute, buffer.to(device=getattr(module, attribute).device))
+        return self
+
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """``[batch, samples]`` → decibels ``[batch, 1, mel bins, frames]``."""
         with torch.autocast(device_type=waveform.device.type, enabled=False):

@@ -66,7 +66,8 @@ class ShortCnnForAudioClassification(WindowedAudioClassification):
 
     def window_logits(self, input_values: torch.Tensor) -> torch.Tensor:
         """``[N, samples]`` → ``[N, labels]``."""
-        hidden = self.spectrogram_norm(self.spectrogram(input_values))  # [N, 1, F, T]
+        decibels = self.spectrogram(input_values).to(self.spectrogram_norm.weight.dtype)
+        hidden = self.spectrogram_norm(decibels)  # [N, 1, F, T]
         # Channels last in memory, values unchanged: 1.5 times faster training on a CPU, tensor cores on a GPU.
         hidden = hidden.to(memory_format=torch.channels_last)
         hidden = self.blocks(hidden)  # [N, 4c, F', T']

@@ -21,6 +21,7 @@ class WindowedAudioClassification(PreTrainedModel):
     """BibTeX of the architecture's paper, for the model card."""
 
     input_modalities = "audio"
+    _keep_in_fp32_modules_strict = {"spectrogram.mel"}  # noqa: RUF012 (transformers' own form)
 
     def window_logits(self, input_values: torch.Tensor) -> torch.Tensor:
         """Logits of single windows: ``[N, samples]`` → ``[N, labels]``."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
+from types import UnionType
+from typing import Union, get_args, get_origin
 
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForAudioClassification, PreTrainedConfig
@@ -37,6 +40,12 @@ def build_config(arguments: ModelArguments) -> PreTrainedConfig:
         for name in changes
         if name not in known
     ]
+    hints = type(config).__annotations__
+    problems += [
+        f"model_config.{name}: {value!r} is not of type {_type_name(hints[name])}"
+        for name, value in changes.items()
+        if name in known and not _fits(value, hints[name])
+    ]
     if problems:
         raise RecipeError(problems, "the model arguments")
     try:
@@ -61,10 +70,8 @@ def build_model(
     config.problem_type = problem_type
     if arguments.model_name_or_path is None:
         model = MODELS[config.model_type](config)
-    else:  # the head is made anew where the labels differ
-        model = AutoModelForAudioClassification.from_pretrained(
-            arguments.model_name_or_path, config=config, ignore_mismatched_sizes=True
-        )
+    else:
+        model = _continued_model(arguments.model_name_or_path, config)
     return model, WaveformFeatureExtractor(config.sampling_rate, config.window_samples, config.hop_samples)
 
 
@@ -76,8 +83,8 @@ def load_saved_model(name_or_path: str) -> tuple[WindowedAudioClassification, Wa
     """
     config = _saved_config(name_or_path)
     try:
-        model = AutoModelForAudioClassification.from_pretrained(name_or_path, config=config)
-        return model, WaveformFeatureExtractor.from_pretrained(name_or_path)
+        model = AutoModelForAudioClassification.from_pretrained(_expanded(name_or_path), config=config)
+        return model, WaveformFeatureExtractor.from_pretrained(_expanded(name_or_path))
     except (OSError, ValueError, SafetensorError) as error:
         raise HfTaggerError(f"The model in {name_or_path} cannot be read: {error}") from error
 
@@ -94,9 +101,51 @@ def check_labels(config: PreTrainedConfig, label_names: list[str], problem_type:
         )
 
 
+def _continued_model(name_or_path: str, config: PreTrainedConfig) -> WindowedAudioClassification:
+    """A saved model with the dataset's labels: its head is made anew unless the labels are the same."""
+    saved = _saved_config(name_or_path)
+    try:
+        model, info = AutoModelForAudioClassification.from_pretrained(
+            _expanded(name_or_path), config=config, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise HfTaggerError(f"The model in {name_or_path} cannot be read: {error}") from error
+    changed = [entry[0] for entry in info["mismatched_keys"] if not entry[0].startswith("classifier.")]
+    changed += sorted(info["missing_keys"])
+    if changed:
+        raise RecipeError(
+            [
+                f"model_config: its values do not fit the weights of {name_or_path}, of which {len(changed)} could not "
+                f"be used ({changed[0]}, …); leave model_config out to continue from a saved model"
+            ],
+            "the model arguments",
+        )
+    if saved.id2label != config.id2label:
+        model.classifier.reset_parameters()
+    return model
+
+
+def _expanded(name_or_path: str) -> str:
+    return str(Path(name_or_path).expanduser()) if name_or_path.startswith("~") else name_or_path
+
+
+def _fits(value: object, annotation: object) -> bool:
+    """Whether a YAML value is of a field's type; whole numbers are numbers, but true is no number."""
+    if get_origin(annotation) in (Union, UnionType):
+        return any(_fits(value, option) for option in get_args(annotation))
+    if isinstance(value, bool) or annotation is bool:
+        return isinstance(value, bool) and annotation is bool
+    plain = get_origin(annotation) or annotation
+    return not isinstance(plain, type) or isinstance(value, (int, float) if plain is float else plain)
+
+
+def _type_name(annotation: object) -> str:
+    return {bool: "true or false", int: "whole number", float: "number", str: "text"}.get(annotation, str(annotation))
+
+
 def _saved_config(name_or_path: str) -> PreTrainedConfig:
     try:
-        config = AutoConfig.from_pretrained(name_or_path)
+        config = AutoConfig.from_pretrained(_expanded(name_or_path))
     except (OSError, ValueError) as error:
         raise RecipeError(
             [f"model_name_or_path: {name_or_path!r} holds no model that can be read: {error}"], "the model arguments"
@@ -111,5 +160,5 @@ def _saved_config(name_or_path: str) -> PreTrainedConfig:
 
 def _unknown(field: str, value: str, known: list[str]) -> str:
     close = difflib.get_close_matches(value, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{field}: {value!r} is not known{hint} Known are: {', '.join(known)}"
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{field}: {value!r} is not known; {hint}Known are: {', '.join(known)}"

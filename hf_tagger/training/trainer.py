@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
@@ -48,6 +49,8 @@ class TaggingTrainer(Trainer):
         self.problem_type, self.num_labels = model.config.problem_type, model.config.num_labels
         args.metric_for_best_model = args.metric_for_best_model or DEFAULT_METRIC[self.problem_type]
         args.greater_is_better = args.metric_for_best_model not in ("loss", "eval_loss")
+        if train_dataset is not None:
+            self._check_training(model, args, len(train_dataset))
         if eval_dataset is not None and not len(eval_dataset):
             raise DatasetError(
                 "The validation split is empty, so no best checkpoint can be chosen. Give it some clips."
@@ -67,6 +70,8 @@ class TaggingTrainer(Trainer):
         if hasattr(train_dataset, "set_epoch"):
             self.add_callback(_EpochOfDataset(train_dataset))
         self.metrics = TaggingMetrics(self.problem_type)
+        if train_dataset is not None and eval_dataset is not None:
+            self._check_metric(eval_dataset)
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
 
@@ -107,6 +112,7 @@ class TaggingTrainer(Trainer):
         """
         clips: PreparedClips = dataloader.dataset.clips
         model = self._model_for_evaluation()
+        self._share_buffers(model)
         self.callback_handler.eval_dataloader = dataloader
         sums = torch.zeros(len(clips), self.num_labels, dtype=torch.float64)
         counts = torch.zeros(len(clips), dtype=torch.float64)
@@ -115,12 +121,12 @@ class TaggingTrainer(Trainer):
             with torch.no_grad(), self.compute_loss_context_manager():
                 logits = model(**self._prepare_inputs(batch)).logits  # [B, C]
             if counted:
-                sums.index_add_(0, clip_index, self._probabilities(logits).cpu())
+                sums.index_add_(0, clip_index, self._probabilities(logits))
                 counts.index_add_(0, clip_index, torch.ones(len(clip_index), dtype=torch.float64))
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         if self.args.world_size > 1:
-            together = torch.cat([sums, counts[:, None]], dim=1).to(self.args.device)
-            together = self.accelerator.reduce(together, reduction="sum").cpu()
+            together = torch.cat([sums, counts[:, None]], dim=1)
+            together = self.accelerator.reduce(together.to(self.args.device), reduction="sum").cpu()
             sums, counts = together[:, :-1], together[:, -1]
         probabilities = (sums / counts[:, None]).numpy()
         labels, metrics = self._score(clips, probabilities)
@@ -129,14 +135,54 @@ class TaggingTrainer(Trainer):
             predictions=probabilities, label_ids=labels, metrics=metrics, num_samples=len(dataloader.dataset)
         )
 
-    def _determine_best_metric(self, metrics: dict[str, float], trial) -> bool:
-        """Trainer's choice of the best checkpoint, with an error that says what to do where there is none."""
-        prefixed = {name.removeprefix("eval_"): value for name, value in metrics.items()}
+    @staticmethod
+    def _check_training(model: torch.nn.Module, args: TaggingArguments, windows: int) -> None:
+        """Finds what would stop the run later, and keeps batch norms from a batch of one, which has no variance."""
+        if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
+            raise HfTaggerError(f"gradient_checkpointing: {type(model).__name__} does not support it; leave it out.")
+        if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+            return
+        if min(args.per_device_train_batch_size, windows) < 2:
+            raise HfTaggerError(
+                f"{type(model).__name__} has batch norms, which need at least two windows a step; there are {windows} "
+                f"windows an epoch in batches of {args.per_device_train_batch_size}. Raise per_device_train_batch_size "
+                f"or crops_per_clip."
+            )
+        if args.world_size == 1 and windows % args.per_device_train_batch_size == 1:
+            args.dataloader_drop_last = True  # the window left over comes in another epoch: the order changes
+
+    def _check_metric(self, clips: PreparedClips) -> None:
+        """Raises an error now instead of after an epoch if the metric cannot choose the best checkpoint."""
+        metric = self.args.metric_for_best_model.removeprefix("eval_")
+        if self.args.eval_strategy == IntervalStrategy.NO or metric == "loss":
+            return
+        indices = self._labelled(clips)
+        if not indices:
+            raise DatasetError(
+                "No validation clip has labels, so no best checkpoint can be chosen. Label some of them."
+            )
+        guesses = np.full((len(indices), self.num_labels), 0.5)
         try:
-            check_selectable(prefixed, self.args.metric_for_best_model.removeprefix("eval_"))
+            check_selectable(self.metrics.compute(predictions=guesses, references=self._encode(clips, indices)), metric)
         except ValueError as error:
             raise DatasetError(str(error)) from error
-        return super()._determine_best_metric(metrics, trial)
+
+    @staticmethod
+    def _labelled(clips: PreparedClips) -> list[int]:
+        return [index for index, label in enumerate(clips.labels) if label is not None]
+
+    def _encode(self, clips: PreparedClips, indices: list[int]) -> np.ndarray:
+        return encode_labels([clips.labels[index] for index in indices], self.problem_type, self.num_labels)
+
+    def _share_buffers(self, model: torch.nn.Module) -> None:
+        """Gives all processes the batch norms' statistics of the first one, which are those that get saved.
+
+        DistributedDataParallel shares them before a forward pass only: after the last step of training every process
+        has its own, and would evaluate a model of its own.
+        """
+        if self.args.world_size > 1 and not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            for buffer in model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
 
     def _evaluation_windows(self, clips: PreparedClips, process: int) -> EvaluationWindows:
         extractor = self.processing_class
@@ -169,14 +215,14 @@ class TaggingTrainer(Trainer):
         return self.processing_class.window_samples, self.processing_class.hop_samples
 
     def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        logits = logits.detach().double()
+        logits = logits.detach().float().cpu().double()  # on the CPU: not every accelerator knows float64
         return logits.sigmoid() if self.problem_type == MULTI_LABEL else logits.softmax(dim=-1)
 
     def _score(self, clips: PreparedClips, probabilities: np.ndarray) -> tuple[np.ndarray | None, dict]:
-        labelled = [index for index, label in enumerate(clips.labels) if label is not None]
+        labelled = self._labelled(clips)
         if not labelled:
             return None, {}
-        labels = encode_labels([clips.labels[index] for index in labelled], self.problem_type, self.num_labels)
+        labels = self._encode(clips, labelled)
         scored = probabilities[labelled]
         if not np.isfinite(scored).all():
             raise HfTaggerError(

@@ -110,15 +110,15 @@ def test_the_number_of_processes_changes_nothing(tmp_path, processes):
 def test_damaged_clips_are_skipped_and_named_with_their_reason(tmp_path):
     write_clips(tmp_path)
     (tmp_path / "1.wav").write_bytes(b"")
-    (tmp_path / "3.wav").write_text("not audio" * 50)
+    (tmp_path / "2.wav").write_text("not audio" * 50)
     clips, skipped = prepare(tmp_path, NAMES, max_skipped_share=0.5)
-    assert clips["train"].ids == ["0", "2"]
-    assert clips["train"].labels == [0, 0]
-    np.testing.assert_array_equal(clips["train"].read(1), load_mono(tmp_path / "2.wav", RATE))
+    assert clips["train"].ids == ["0", "3"]
+    assert clips["train"].labels == [0, 1]
+    np.testing.assert_array_equal(clips["train"].read(1), load_mono(tmp_path / "3.wav", RATE))
     write_skipped_clips(skipped, tmp_path / "skipped_clips.csv")
     with open(tmp_path / "skipped_clips.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["id"], row["split"]) for row in rows] == [("1", "train"), ("3", "train")]
+    assert [(row["id"], row["split"]) for row in rows] == [("1", "train"), ("2", "train")]
     assert rows[0]["reason"] == "empty file (0 bytes)"
     assert "not a" in rows[1]["reason"]
 
@@ -135,6 +135,22 @@ def test_a_split_without_any_usable_clip_stops_the_run(tmp_path):
     write_clips(tmp_path)
     (tmp_path / "5.wav").write_bytes(b"")
     with pytest.raises(DatasetError, match="No usable clip is left in test"):
+        prepare(tmp_path, NAMES, max_skipped_share=0.5)
+
+
+def test_an_empty_split_is_prepared_as_an_empty_one(tmp_path):
+    write_clips(tmp_path)
+    dataset, arguments = toy(tmp_path, NAMES)
+    dataset["test"] = dataset["test"].select([])
+    clips, skipped = prepare_clips(dataset, arguments, RATE)
+    assert (len(clips["train"]), len(clips["test"]), skipped) == (4, 0, [])
+
+
+def test_a_class_whose_training_clips_are_all_damaged_stops_the_run(tmp_path):
+    write_clips(tmp_path)
+    for name in ("1.wav", "3.wav"):  # all of class b in the training split
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DatasetError, match="No training clip that can be used is left for b"):
         prepare(tmp_path, NAMES, max_skipped_share=0.5)
 
 

@@ -31,6 +31,10 @@ def test_lists_arrays_and_tensors_of_any_precision_are_taken(extractor, kind):
     assert features["input_values"].dtype == torch.float32
 
 
+def test_a_reversed_waveform_is_taken(extractor):
+    assert extractor(np.arange(4.0)[::-1], return_tensors="pt")["input_values"].tolist() == [[[3, 2, 1, 0]]]
+
+
 def test_saving_and_loading_keeps_the_windows(extractor, tmp_path):
     extractor.save_pretrained(tmp_path)
     again = WaveformFeatureExtractor.from_pretrained(tmp_path)
@@ -43,7 +47,9 @@ def test_saving_and_loading_keeps_the_windows(extractor, tmp_path):
     ("waveform", "rate", "message"),
     [
         (np.zeros(10), 44_100, "44100 Hz, the model expects 10 Hz"),
-        (np.zeros((1, 2, 10)), 10, r"One channel is expected.*\(2, 10\)"),
+        (np.zeros((2, 10)), 10, r"One channel is expected.*\(2, 10\).*several clips as a list"),
+        (np.zeros(10, dtype=np.int16), 10, "received int16. Divide"),
+        ([], 10, "no samples"),
         (np.array([0.0, np.nan, 0.0]), 10, "NaN or infinite"),
         (np.zeros(0), 10, "no samples"),
     ],

@@ -177,6 +177,23 @@ def test_mixed_precision_keeps_the_spectrogram_in_float32(name, number, dtype):
 
 
 @every_model
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_model_loaded_in_reduced_precision_tags_like_the_full_one(name, number, dtype, tmp_path):
+    model, extractor = make(name, number)
+    model.save_pretrained(tmp_path)
+    extractor.save_pretrained(tmp_path)
+    song = music(1, 100_000)[0].numpy()
+    exact = {s["label"]: s["score"] for s in pipeline("audio-classification", model=str(tmp_path), top_k=None)(song)}
+    reduced = pipeline("audio-classification", model=str(tmp_path), top_k=None, dtype=dtype)
+    assert {buffer.dtype for buffer in reduced.model.spectrogram.buffers()} == {torch.float32}
+    assert reduced.model.classifier.weight.dtype == dtype
+    for score in reduced(song):
+        assert score["score"] == pytest.approx(exact[score["label"]], abs=0.1)
+    cast = model.to(dtype)  # the other way to reduced precision
+    assert {buffer.dtype for buffer in cast.spectrogram.buffers()} == {torch.float32}
+
+
+@every_model
 def test_a_wrong_shape_is_explained(name, number):
     model, _ = make(name, number)
     with pytest.raises(ValueError, match=r"\[batch, samples\] or \[batch, windows, samples\].*\(4,\)"):

@@ -12,9 +12,12 @@ DATA = ["--dataset_name", "synthetic", "--synthetic_clips", "61"]
 
 
 @pytest.mark.slow
-def test_two_processes_evaluate_to_the_numbers_of_one(tmp_path):
+@pytest.mark.parametrize("best", ["true", "false"])
+def test_two_processes_evaluate_to_the_numbers_of_one(tmp_path, best):
     run = tmp_path / "run"
-    trained = launch_processes(2, "scripts/finetune.py", *DATA, *TINY, *GLOO, "--output_dir", run)
+    trained = launch_processes(
+        2, "scripts/finetune.py", *DATA, *TINY, *GLOO, "--load_best_model_at_end", best, "--output_dir", run
+    )
     assert trained.returncode == 0, trained.stderr[-4_000:]
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["training"]["processes"] == 2

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from script_runner import TINY, load_script
 from transformers import AutoConfig, pipeline
 
-from hf_tagger.errors import DatasetError, HfTaggerError, RunFolderError
+from hf_tagger.errors import DatasetError, HfTaggerError, RecipeError, RunFolderError
 from hf_tagger.evaluation.metrics import score_clips
 
 RATE = 16_000
@@ -220,6 +220,10 @@ def test_a_run_continues_from_a_saved_model_with_other_labels(tags_run, music_fo
     argv = ["--dataset_name", "folder", "--dataset_root", str(music_folder), "--max_skipped_share", "0.05"]
     tiny = [*TINY]
     del tiny[:2]  # the saved model brings its own configuration
+    mismatched = ["--model_name_or_path", str(tags_run), "--output_dir", str(tmp_path / "other"), *TINY]
+    mismatched[mismatched.index("--model_config.num_channels") + 1] = "8"
+    with pytest.raises(RecipeError, match="do not fit the weights"):
+        load_script("finetune").main([*argv, *mismatched])
     argv += ["--model_name_or_path", str(tags_run), "--output_dir", str(tmp_path / "run"), *tiny]
     load_script("finetune").main(argv)
     assert AutoConfig.from_pretrained(tmp_path / "run").id2label == {0: "high", 1: "low"}

@@ -81,7 +81,8 @@ def test_librosa_and_this_package_hear_the_same_song(run, shared):
     song = min((shared / "audio").glob("*.ogg"), key=lambda path: path.stat().st_size)
     ours = load_mono(song, 16_000)
     theirs, _ = librosa.load(song, sr=16_000)
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert 0 <= len(theirs) - len(ours) <= 1  # librosa rounds the length up and pads with a zero
+    np.testing.assert_allclose(ours, theirs[: len(ours)], atol=1e-5)
     assert AutoModelForAudioClassification.from_pretrained(run).config.sampling_rate == 16_000
 
 

@@ -3,13 +3,18 @@ from types import SimpleNamespace
 import pytest
 
 from hf_tagger.errors import RunFolderError
-from hf_tagger.training.run_folder import last_checkpoint, open_run_folder, remember_recipe
+from hf_tagger.training import run_folder
+from hf_tagger.training.run_folder import last_checkpoint, start_run
 
 
 def arguments(folder, overwrite=False, resume=None, process=0):
     return SimpleNamespace(
         output_dir=str(folder), overwrite_output_dir=overwrite, resume_from_checkpoint=resume, process_index=process
     )
+
+
+def open_run_folder(options, source=None):
+    return run_folder.open_run_folder(options, SimpleNamespace(model_name_or_path=source))
 
 
 def write_checkpoint(folder, step, state='{"global_step": 1}', weights=True):
@@ -34,7 +39,16 @@ def test_a_folder_that_holds_a_run_is_refused_unless_told(tmp_path):
     with pytest.raises(RunFolderError, match=r"already holds a run \(checkpoint-10, metrics.json\).*--overwrite"):
         open_run_folder(arguments(tmp_path))
     assert open_run_folder(arguments(tmp_path, overwrite=True)) is None
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]  # nothing but a run's own files is deleted
+    assert (tmp_path / "metrics.json").exists()  # nothing is lost before everything has been checked
+    start_run({"seed": 1}, arguments(tmp_path, overwrite=True))
+    # Nothing but a run's own files is deleted.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "recipe.yaml"]
+
+
+def test_the_folder_of_the_model_to_continue_from_is_not_overwritten(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(RunFolderError, match="would be overwritten"):
+        open_run_folder(arguments(tmp_path, overwrite=True), source=str(tmp_path))
 
 
 def test_a_folder_with_other_things_in_it_may_be_used(tmp_path):
@@ -82,10 +96,20 @@ def test_other_processes_neither_refuse_nor_delete(tmp_path):
     assert (tmp_path / "checkpoint-10").exists()
 
 
-def test_resuming_with_another_recipe_is_said(tmp_path, caplog):
-    remember_recipe({"seed": 1, "num_train_epochs": 3.0}, arguments(tmp_path))
-    remember_recipe({"seed": 1, "num_train_epochs": 3.0}, arguments(tmp_path))
+def test_resuming_a_finished_run_without_checkpoints_is_refused(tmp_path):
+    (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(RunFolderError, match="nothing to resume"):
+        open_run_folder(arguments(tmp_path, resume="last"))
+
+
+def test_resuming_with_another_recipe_is_said_and_with_other_data_refused(tmp_path, caplog):
+    recipe = {"dataset_name": "gtzan", "num_train_epochs": 3.0}
+    start_run(recipe, arguments(tmp_path))
+    start_run(recipe, arguments(tmp_path, resume="last"))
     assert caplog.text == ""
-    remember_recipe({"seed": 1, "num_train_epochs": 5.0}, arguments(tmp_path))
+    start_run(recipe | {"num_train_epochs": 5.0}, arguments(tmp_path, resume="last"))
     assert "num_train_epochs 3.0 → 5.0" in caplog.text
     assert "num_train_epochs: 5.0" in (tmp_path / "recipe.yaml").read_text()
+    with pytest.raises(RunFolderError, match="dataset_name 'gtzan' → 'fma'"):
+        start_run(recipe | {"dataset_name": "fma"}, arguments(tmp_path, resume="last"))
+    assert "gtzan" in (tmp_path / "recipe.yaml").read_text()

@@ -101,11 +101,29 @@ def test_the_usual_metric_chooses_the_checkpoint_unless_another_is_named(tmp_pat
 def test_a_validation_split_that_cannot_choose_is_explained(tmp_path):
     model, extractor = tiny_model("multi_label_classification", 3)
     clips = ramp_clips([3_000] * 4, labels=[[0], [0], [0], [0]])
-    trainer = trainer_of(
-        model, extractor, tmp_path, train_dataset=TrainingWindows(clips, WINDOW), eval_dataset=clips, num_train_epochs=1
-    )
+    data = {"train_dataset": TrainingWindows(clips, WINDOW), "eval_dataset": clips}
     with pytest.raises(DatasetError, match="ap_macro is undefined on the validation split"):
-        trainer.train()
+        trainer_of(model, extractor, tmp_path, **data)
+
+
+def test_a_metric_of_the_other_problem_is_refused_before_training(tmp_path):
+    model, extractor = tiny_model()
+    clips = ramp_clips([3_000] * 4)
+    data = {"train_dataset": TrainingWindows(clips, WINDOW), "eval_dataset": clips}
+    with pytest.raises(DatasetError, match="'ap_macro' is not computed here; choose one of: accuracy"):
+        trainer_of(model, extractor, tmp_path, metric_for_best_model="ap_macro", **data)
+
+
+def test_a_batch_of_one_window_is_never_trained_on(tmp_path):
+    """Batch norm has no variance to learn from it; transformers would crash at the end of the epoch."""
+    model, extractor = tiny_model()
+    clips = ramp_clips([3_000] * 9)
+    data = {"train_dataset": TrainingWindows(clips, WINDOW), "eval_dataset": clips}
+    trainer = trainer_of(model, extractor, tmp_path, per_device_train_batch_size=4, num_train_epochs=2, **data)
+    trainer.train()
+    assert trainer.state.global_step == 4
+    with pytest.raises(HfTaggerError, match="at least two windows a step"):
+        trainer_of(model, extractor, tmp_path, per_device_train_batch_size=1, **data)
 
 
 def test_a_model_that_diverged_is_explained(tmp_path):
