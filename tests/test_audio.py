@@ -1,5 +1,8 @@
+import importlib.util
 import os
+import shutil
 import struct
+import subprocess
 import sys
 
 import numpy as np
@@ -155,6 +158,23 @@ def test_samples_beyond_full_scale_are_scaled_and_not_clipped():
     pcm, factor = to_pcm16(samples)
     assert np.abs(pcm * np.float32(factor) - samples).max() < 1e-4
     assert np.abs(pcm).max() == 32_767
+
+
+def test_m4a_is_read_by_torchcodec_where_it_and_ffmpeg_are_installed(tmp_path):
+    if importlib.util.find_spec("torchcodec") is None or shutil.which("ffmpeg") is None:
+        pytest.skip("needs the extra ffmpeg, and FFmpeg")
+    wav, m4a = tmp_path / "tone.wav", tmp_path / "tone.m4a"
+    soundfile.write(wav, tone(), RATE)
+    subprocess.run(["ffmpeg", "-loglevel", "error", "-i", wav, "-c:a", "aac", m4a], check=True)
+    samples = load_mono(m4a, RATE)
+    assert len(samples) == pytest.approx(RATE, abs=2_100)  # AAC pads by up to two frames of 1,024 samples
+    assert strongest_frequency(samples) == pytest.approx(440, abs=2)
+
+
+def test_m4a_without_torchcodec_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchcodec", None)
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
+    assert "pip install 'hf_tagger[ffmpeg]'" in reason(b"\0\0\0\x20ftypM4A \0\0\2\0isomiso2" + bytes(64))
 
 
 def test_mono_of_one_channel_is_that_channel():
