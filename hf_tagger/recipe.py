@@ -58,13 +58,14 @@ def parse_recipe(argv: Sequence[str] | None = None) -> tuple[DataArguments, Mode
     problems: list[str] = []
     given = _read_yaml(path, problems) if path is not None else {}
     _apply_flags(given, argv, problems)
+    annotations = _annotations()
     values = {}
     for name, value in given.items():
-        if name not in _fields():
+        if name not in annotations:
             problems.append(_unknown_field(name))
             continue
         try:
-            values[name] = convert(parser, name, _annotations()[name], value)
+            values[name] = convert(parser, name, annotations[name], value)
         except ConversionError as error:
             problems.append(str(error))
     arguments = {}
@@ -86,8 +87,8 @@ def parse_recipe(argv: Sequence[str] | None = None) -> tuple[DataArguments, Mode
 def resolved_recipe(data: DataArguments, model: ModelArguments, training: TaggingArguments) -> dict:
     """The experiment as one mapping that :func:`parse_recipe` reads again.
 
-    It holds whatever differs from transformers' defaults, and our own defaults in full. Secrets,
-    and what belongs to the moment instead of the experiment, are left out.
+    It holds whatever differs from transformers' defaults, and our own defaults in full. Secrets, and what belongs to
+    the moment instead of the experiment, are left out.
     """
     recipe = {}
     for arguments in (data, model):

@@ -69,7 +69,7 @@ def write_run(report: RunReport) -> dict:
         clips = report.clips[split]
         write_predictions(clips, prediction.predictions, names, folder / f"predictions_{split}.parquet")
         if prediction.label_ids is not None:
-            scored = _labelled(prediction, clips)
+            scored = prediction.predictions[clips.labelled]
             tables[split] = per_label_table(scored, prediction.label_ids, names, report.dataset.problem_type)
     metrics = _metrics(report, tables)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -146,13 +146,12 @@ def _plot(report: RunReport, tables: Mapping[str, list[dict]], folder: Path) -> 
     trainer = report.trainer
     plot_curves(trainer.state.log_history, trainer.args.metric_for_best_model, folder / "curves.png")
     figures = {"Loss and validation metric over the epochs": "curves.png"}
-    scored = [split for split in ("test", "validation") if split in tables]
-    if not scored:
+    split = _reported_split(tables)
+    if split is None:
         return figures
-    split = scored[0]
     if report.dataset.problem_type == SINGLE_LABEL:
         prediction = report.predictions[split]
-        guesses = _labelled(prediction, report.clips[split]).argmax(axis=1)
+        guesses = prediction.predictions[report.clips[split].labelled].argmax(axis=1)
         plot_confusion_matrix(
             prediction.label_ids, guesses, report.dataset.label_names, folder / "confusion_matrix.png"
         )
@@ -181,9 +180,7 @@ def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str]) -> Mo
         facts=dataset.facts,
         protocol=metrics["protocol"],
         metrics={split: metrics[split] for split in report.predictions},
-        per_label=next(
-            (metrics["per_label"][split] for split in ("test", "validation") if split in metrics["per_label"]), ()
-        ),
+        per_label=metrics["per_label"].get(_reported_split(metrics["per_label"]), ()),
         skipped=report.skipped,
         training=TrainingFacts(
             epochs=training["epochs"],
@@ -207,8 +204,9 @@ def device_name(device: torch.device) -> str:
     return f"{device.type}, {torch.get_num_threads()} threads"
 
 
-def _labelled(prediction: PredictionOutput, clips: PreparedClips):
-    return prediction.predictions[[label is not None for label in clips.labels]]
+def _reported_split(tables: Mapping[str, list[dict]]) -> str | None:
+    """The split that stands for the model in pictures and card: test, or validation where test has no labels."""
+    return next((split for split in ("test", "validation") if split in tables), None)
 
 
 def _write_split(dataset: TaggingDatasetDict, path: Path) -> None:

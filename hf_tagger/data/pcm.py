@@ -71,6 +71,11 @@ class PreparedClips:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def labelled(self) -> list[int]:
+        """Positions of the clips whose labels are known."""
+        return [index for index, label in enumerate(self.labels) if label is not None]
+
     def __getstate__(self) -> dict:
         # For worker processes that are spawned: the store travels as its path, not as its samples.
         return {name: value for name, value in vars(self).items() if name not in ("_chunks", "_chunk_starts")}
@@ -159,9 +164,9 @@ def write_skipped_clips(skipped: Sequence[SkippedClip], path: str | os.PathLike)
 def _build_store(rows: Dataset, arguments: DataArguments, sampling_rate: int, split: str) -> Dataset:
     folder = Path(arguments.cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "hf_tagger").expanduser()
     encoded = rows.select_columns(["id", "audio"]).cast_column("audio", Audio(decode=False))
-    key = _store_key(encoded, sampling_rate, arguments.pcm_store)
     if not len(rows):
         return Dataset.from_dict({name: [] for name in _FEATURES}, features=_FEATURES)
+    key = _store_key(encoded, sampling_rate, arguments.pcm_store)
     processes = min(arguments.preprocessing_num_workers or _cores(), len(rows))
     try:
         folder.mkdir(parents=True, exist_ok=True)

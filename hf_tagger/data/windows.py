@@ -26,8 +26,7 @@ class TrainingWindows(Dataset):
 
     def __init__(self, clips: PreparedClips, window_samples: int, crops_per_clip: int = 1, seed: int = 0):
         self.clips, self.window_samples, self.seed = clips, window_samples, seed
-        labelled = [index for index, label in enumerate(clips.labels) if label is not None]
-        self.indices = np.repeat(np.asarray(labelled, dtype=np.int64), crops_per_clip)
+        self.indices = np.repeat(np.asarray(clips.labelled, dtype=np.int64), crops_per_clip)
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers have to see it change
 
     def set_epoch(self, epoch: int) -> None:

@@ -156,23 +156,20 @@ class TaggingTrainer(Trainer):
         metric = self.args.metric_for_best_model.removeprefix("eval_")
         if self.args.eval_strategy == IntervalStrategy.NO or metric == "loss":
             return
-        indices = self._labelled(clips)
-        if not indices:
+        if not clips.labelled:
             raise DatasetError(
                 "No validation clip has labels, so no best checkpoint can be chosen. Label some of them."
             )
-        guesses = np.full((len(indices), self.num_labels), 0.5)
+        references = self._references(clips)
+        guesses = np.full((len(references), self.num_labels), 0.5)
         try:
-            check_selectable(self.metrics.compute(predictions=guesses, references=self._encode(clips, indices)), metric)
+            check_selectable(self.metrics.compute(predictions=guesses, references=references), metric)
         except ValueError as error:
             raise DatasetError(str(error)) from error
 
-    @staticmethod
-    def _labelled(clips: PreparedClips) -> list[int]:
-        return [index for index, label in enumerate(clips.labels) if label is not None]
-
-    def _encode(self, clips: PreparedClips, indices: list[int]) -> np.ndarray:
-        return encode_labels([clips.labels[index] for index in indices], self.problem_type, self.num_labels)
+    def _references(self, clips: PreparedClips) -> np.ndarray:
+        labels = [clips.labels[index] for index in clips.labelled]
+        return encode_labels(labels, self.problem_type, self.num_labels)
 
     def _share_buffers(self, model: torch.nn.Module) -> None:
         """Gives all processes the batch norms' statistics of the first one, which are those that get saved.
@@ -207,23 +204,19 @@ class TaggingTrainer(Trainer):
             size = self.args.per_device_eval_batch_size
             longest = max(len(self._evaluation_windows(clips, rank)) for rank in range(self.args.world_size))
             if not steps:
-                last = self.data_collator([EvaluationWindows(clips, *self._window_shape())[0]])
+                last = self.data_collator([self._evaluation_windows(clips, 0)[0]])
             for _ in range(-(-longest // size) - steps):
                 yield dict(last), False
-
-    def _window_shape(self) -> tuple[int, int]:
-        return self.processing_class.window_samples, self.processing_class.hop_samples
 
     def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         logits = logits.detach().float().cpu().double()  # on the CPU: not every accelerator knows float64
         return logits.sigmoid() if self.problem_type == MULTI_LABEL else logits.softmax(dim=-1)
 
     def _score(self, clips: PreparedClips, probabilities: np.ndarray) -> tuple[np.ndarray | None, dict]:
-        labelled = self._labelled(clips)
-        if not labelled:
+        if not clips.labelled:
             return None, {}
-        labels = self._encode(clips, labelled)
-        scored = probabilities[labelled]
+        labels = self._references(clips)
+        scored = probabilities[clips.labelled]
         if not np.isfinite(scored).all():
             raise HfTaggerError(
                 "The model's outputs are NaN or infinite: training has diverged. Lower learning_rate, raise "
