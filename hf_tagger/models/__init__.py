@@ -7,12 +7,19 @@ writes its code beside the weights: a saved model loads where this package is no
 import importlib
 import pkgutil
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
 
+from .encoder_classification import WindowedEncoderClassification
 from .feature_extraction_waveform import WaveformFeatureExtractor
 from .windowed_classification import WindowedAudioClassification
 
-__all__ = ["MODELS", "WaveformFeatureExtractor", "WindowedAudioClassification", "list_models"]
+__all__ = [
+    "MODELS",
+    "WaveformFeatureExtractor",
+    "WindowedAudioClassification",
+    "WindowedEncoderClassification",
+    "list_models",
+]
 
 
 def _find_models() -> dict[str, type[WindowedAudioClassification]]:
@@ -35,6 +42,10 @@ def _register(model_class: type[WindowedAudioClassification]) -> None:
     AutoConfig.register(config_class.model_type, config_class)
     AutoModelForAudioClassification.register(config_class, model_class)
     AutoFeatureExtractor.register(config_class, WaveformFeatureExtractor)
+    encoder_class = getattr(model_class, "base_model_class", None)
+    if encoder_class is not None:
+        AutoModel.register(config_class, encoder_class)
+        encoder_class.register_for_auto_class("AutoModel")
     config_class.register_for_auto_class()
     model_class.register_for_auto_class("AutoModelForAudioClassification")
 

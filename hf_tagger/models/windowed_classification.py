@@ -33,6 +33,7 @@ class WindowedAudioClassification(PreTrainedModel):
         window_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         return_dict: bool | None = None,
+        attention_mask: torch.Tensor | None = None,
     ) -> SequenceClassifierOutput | tuple:
         """Classifies clips.
 
@@ -41,17 +42,25 @@ class WindowedAudioClassification(PreTrainedModel):
             window_mask: 1 for windows that exist, 0 for padding ``[B, W]``; all exist if None.
             labels: Class indices ``[B]`` (single-label) or 0/1 ``[B, C]`` (multi-label).
             return_dict: False returns ``(loss, logits)`` or ``(logits,)``.
+            attention_mask: 1 for samples, 0 for padding, ``[B, T]`` or ``[B, W, T]``; there is none if None. Padding
+                is cut off before anything is computed, so that a padded window has the logits that it has alone.
 
         Returns:
             ``loss`` (if there are labels) and ``logits [B, C]``.
 
         Raises:
-            ValueError: If ``input_values`` is neither ``[B, T]`` nor ``[B, W, T]``.
+            ValueError: If ``input_values`` is neither ``[B, T]`` nor ``[B, W, T]``, or if ``attention_mask`` has
+                another shape or leaves a window empty.
         """
+        if attention_mask is not None and attention_mask.shape != input_values.shape:
+            raise ValueError(
+                f"attention_mask must have the shape of input_values, {tuple(input_values.shape)}; received "
+                f"{tuple(attention_mask.shape)}."
+            )
         if input_values.ndim == 2:
-            logits = self.window_logits(input_values)  # [B, C]
+            logits = self._masked_logits(input_values, attention_mask)  # [B, C]
         elif input_values.ndim == 3:
-            logits = self._clip_logits(input_values, window_mask)  # [B, C]
+            logits = self._clip_logits(input_values, window_mask, attention_mask)  # [B, C]
         else:
             raise ValueError(
                 f"input_values must be [batch, samples] or [batch, windows, samples]; received the shape "
@@ -62,14 +71,41 @@ class WindowedAudioClassification(PreTrainedModel):
             return (logits,) if loss is None else (loss, logits)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
-    def _clip_logits(self, input_values: torch.Tensor, window_mask: torch.Tensor | None) -> torch.Tensor:
+    def _masked_logits(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """``[N, T]`` → ``[N, C]``. Windows of one length are computed together, without their padding: norms over time
+        (MERT's group norm, batch norm in training) would mix it into the music, and no mask could take it out again."""
+        if attention_mask is None:
+            return self.window_logits(input_values)
+        exists = attention_mask.bool()
+        lengths = exists.sum(dim=1)  # [N]
+        distinct = lengths.unique().tolist()
+        if distinct == [input_values.shape[1]]:
+            return self.window_logits(input_values)
+        if distinct[0] == 0:
+            raise ValueError("attention_mask leaves a window without samples; every window needs at least one.")
+        logits = None
+        for length in distinct:
+            rows = lengths == length
+            of_length = self.window_logits(input_values[rows][exists[rows]].view(-1, length))
+            if logits is None:
+                logits = of_length.new_zeros(len(lengths), of_length.shape[1])
+            logits[rows] = of_length
+        return logits
+
+    def _clip_logits(
+        self, input_values: torch.Tensor, window_mask: torch.Tensor | None, attention_mask: torch.Tensor | None
+    ) -> torch.Tensor:
         clips, windows = input_values.shape[:2]
         if window_mask is None:
             window_mask = input_values.new_ones(clips, windows)
         exists = window_mask.bool()
         folded = input_values[exists]  # [N, T], N the windows that exist: padding is never computed
         groups = folded.split(self.config.windows_per_group)
-        logits = torch.cat([self.window_logits(group) for group in groups]).float()  # [N, C]
+        masks = [None] * len(groups)
+        if attention_mask is not None:
+            masks = attention_mask[exists].split(self.config.windows_per_group)
+        logits = [self._masked_logits(group, mask) for group, mask in zip(groups, masks, strict=True)]
+        logits = torch.cat(logits).float()  # [N, C]
         unfolded = logits.new_zeros(clips, windows, logits.shape[-1])
         unfolded[exists] = logits  # [B, W, C]
         return average_windows(unfolded, exists, self.config.problem_type)

@@ -59,3 +59,26 @@ def cut_windows(samples: torch.Tensor, window_samples: int, hop_samples: int) ->
     samples = repeat_to_length(samples, window_samples)
     starts = window_starts(samples.shape[0], window_samples, hop_samples)
     return torch.stack([samples[start : start + window_samples] for start in starts])
+
+
+def window_problems(config) -> list[str]:
+    """What is wrong with ``sampling_rate``, ``window_samples``, ``hop_samples`` and ``windows_per_group``.
+
+    Args:
+        config: A model's configuration; its ``shortest_window`` is the least number of samples the model can compute.
+    """
+    names = ("sampling_rate", "window_samples", "hop_samples", "windows_per_group")
+    problems = [
+        f"{name} must be a positive whole number, received {getattr(config, name)!r}"
+        for name in names
+        if type(getattr(config, name)) is not int or getattr(config, name) <= 0
+    ]
+    if problems:
+        return problems
+    if config.hop_samples > config.window_samples:
+        problems.append(f"hop_samples {config.hop_samples} leaves gaps between windows of {config.window_samples}")
+    if config.window_samples < config.shortest_window:
+        problems.append(
+            f"window_samples {config.window_samples} is too short for this model, which needs {config.shortest_window}"
+        )
+    return problems
