@@ -7,27 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Literal
 
 from transformers import TrainingArguments
 from transformers.integrations import INTEGRATION_TO_CALLBACK
 
+from .argument_checks import range_problems
 from .errors import RecipeError
+from .model_arguments import ModelArguments
 
-
-def _range_problems(arguments: object, bounds: dict[str, tuple[float, float, bool]]) -> list[str]:
-    """Sentences for the values outside ``(lowest, highest, lowest_is_allowed)``; None values are not checked."""
-    problems = []
-    for name, (lowest, highest, inclusive) in bounds.items():
-        value = getattr(arguments, name)
-        if value is None:
-            continue
-        inside = (lowest <= value if inclusive else lowest < value) and value <= highest
-        if not (inside and math.isfinite(value)):
-            lower = f"at least {lowest:g}" if inclusive else f"more than {lowest:g}"
-            upper = "" if math.isinf(highest) else f" and at most {highest:g}"
-            problems.append(f"{name}: {value!r} is out of range; it must be {lower}{upper}")
-    return problems
+__all__ = ["DataArguments", "ModelArguments", "TaggingArguments"]
 
 
 @dataclass
@@ -91,7 +80,7 @@ class DataArguments:
 
     def __post_init__(self) -> None:
         infinity = math.inf
-        problems = _range_problems(
+        problems = range_problems(
             self,
             {
                 "synthetic_clips": (10, 100_000, True),
@@ -105,26 +94,6 @@ class DataArguments:
             problems.append(f"tags: {self.tags!r} is not known; it must be top50 or all")
         if problems:
             raise RecipeError(problems, "the data arguments")
-
-
-@dataclass
-class ModelArguments:
-    """Which model: made anew from its configuration, or continued from a saved one."""
-
-    model_type: str = field(
-        default="short_cnn", metadata={"help": "Architecture that is trained from scratch, such as short_cnn."}
-    )
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={"help": "Saved model (folder or Hub repository) to continue from, instead of model_type."},
-    )
-    model_config: dict[str, Any] | None = field(
-        default=None,
-        metadata={
-            "help": "Values of the model's configuration that differ from its defaults, as {name: value}; "
-            "one of them on the command line: --model_config.name value."
-        },
-    )
 
 
 @dataclass
@@ -183,7 +152,7 @@ class TaggingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         infinity = math.inf
-        problems = _range_problems(
+        problems = range_problems(
             self,
             {
                 "learning_rate": (0, infinity, False),

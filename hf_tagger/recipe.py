@@ -17,7 +17,7 @@ from .data import argument_problems
 from .errors import RecipeError
 from .evaluation.metrics import METRIC_NAMES
 from .recipe_values import ConversionError, convert, load_yaml, read_flag_value
-from .training.build import build_config
+from .training.build import plan_model
 
 _ARGUMENT_CLASSES = (DataArguments, ModelArguments, TaggingArguments)
 _BARE_VALUES = {"resume_from_checkpoint": "last"}  # what a text field means when its flag is given without a value
@@ -113,7 +113,7 @@ def _check_names(arguments: dict[type, object]) -> list[str]:
         problems += argument_problems(arguments[DataArguments])
     if ModelArguments in arguments:
         try:
-            build_config(arguments[ModelArguments])
+            plan_model(arguments[ModelArguments])
         except RecipeError as error:
             problems += error.problems
     if TaggingArguments in arguments and arguments[TaggingArguments].metric_for_best_model is not None:

@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 import yaml
 from huggingface_hub import ModelCard
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from transformers import ASTFeatureExtractor, WhisperFeatureExtractor
 from transformers.trainer_utils import PredictionOutput
 
 from . import __version__
@@ -23,12 +25,17 @@ from .evaluation.metrics import DEFAULT_METRIC, METRIC_NAMES, METRIC_TITLES, per
 from .evaluation.plots import plot_confusion_matrix, plot_curves, plot_per_tag_ap
 from .evaluation.predictions import write_predictions
 from .hub.card import CardSummary, TrainingFacts, build_model_card
+from .models import MODELS
+from .training.checkpoints import expanded
+from .training.stock_models import CITATIONS
 from .training.trainer import TaggingTrainer
 
 _PACKAGES = ("transformers", "datasets", "accelerate", "torch", "torchaudio")
 _TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")  # no run repeats them
 
 
+# Numbers that differ by less are the same: float32 sums in another order, as on another machine.
+_ROUNDING = 1e-5
 # recipe.yaml has them, the card's copy does not. Its snippet names the run's folder, so that it runs as printed, until
 # hub_model_id says where the model will live.
 _OF_THIS_MACHINE = ("dataset_root", "cache_dir", "output_dir")
@@ -113,7 +120,16 @@ def compare_with_run(folder: str, split: str, result: Mapping) -> str:
         return f"The run has no {split} numbers of its own to compare with."
     if recorded[split] == result[split]:
         return f"Equal to the run's own {split} numbers."
+    difference = _largest_difference(recorded[split], result[split])
+    if difference <= _ROUNDING:
+        return f"Equal to the run's own {split} numbers but for rounding (largest difference {difference:.1g})."
     return f"Different from the run's own {split} numbers: {json.dumps(recorded[split])}"
+
+
+def _largest_difference(recorded: Mapping, result: Mapping) -> float:
+    if recorded.keys() != result.keys() or any((recorded[name] is None) != (result[name] is None) for name in result):
+        return math.inf
+    return max((abs(recorded[name] - result[name]) for name in result if result[name] is not None), default=0.0)
 
 
 def _metrics(report: RunReport, tables: Mapping[str, list[dict]]) -> dict:
@@ -131,7 +147,7 @@ def _metrics(report: RunReport, tables: Mapping[str, list[dict]]) -> dict:
             "best_step": state.best_global_step,
             "best_metric": {report.trainer.args.metric_for_best_model: _plain(state.best_metric)},
             "seconds": round(report.seconds, 1),
-            "parameters": sum(parameter.numel() for parameter in report.trainer.model.parameters()),
+            "parameters": sum(parameter.numel() for parameter in report.trainer.tagger.parameters()),
             "device": device_name(report.trainer.args.device),
             "processes": report.trainer.args.world_size,
             "packages": {"hf_tagger": __version__}
@@ -161,7 +177,8 @@ def _plot(report: RunReport, tables: Mapping[str, list[dict]], folder: Path) -> 
 
 
 def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str]) -> ModelCard:
-    trainer, dataset, config = report.trainer, report.dataset, report.trainer.model.config
+    trainer, dataset, config = report.trainer, report.dataset, report.trainer.tagger.config
+    extractor, base_model = trainer.processing_class, report.recipe.get("model_name_or_path")
     training = metrics["training"]
     best = [entry["epoch"] for entry in trainer.state.log_history if entry["step"] == training["best_step"]]
     chosen = bool(best) and trainer.args.load_best_model_at_end
@@ -172,9 +189,13 @@ def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str]) -> Mo
         recipe_text=yaml.safe_dump(shared_recipe, sort_keys=False, allow_unicode=True, width=120),
         architecture=config.model_type,
         parameters=training["parameters"],
-        sampling_rate=config.sampling_rate,
-        window_seconds=config.window_samples / config.sampling_rate,
-        hop_seconds=config.hop_samples / config.sampling_rate,
+        license=_license(base_model),
+        base_model=base_model,
+        needs_remote_code=config.model_type in MODELS,
+        hears_first_window_only=isinstance(extractor, ASTFeatureExtractor | WhisperFeatureExtractor),
+        sampling_rate=extractor.sampling_rate,
+        window_seconds=extractor.window_samples / extractor.sampling_rate,
+        hop_seconds=extractor.hop_samples / extractor.sampling_rate,
         problem_type=dataset.problem_type,
         label_names=dataset.label_names,
         facts=dataset.facts,
@@ -192,9 +213,21 @@ def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str]) -> Mo
             selected_by=trainer.args.metric_for_best_model if chosen else None,
         ),
         figures=figures,
-        architecture_citation=type(trainer.model).citation,
+        architecture_citation=getattr(type(trainer.tagger), "citation", CITATIONS.get(config.model_type, "")),
     )
     return build_model_card(summary)
+
+
+def _license(base_model: str | None) -> str:
+    """Licence of the finetuned weights: that of the weights they started from, which bind them; ours from scratch."""
+    if base_model is None:
+        return "apache-2.0"
+    card = Path(expanded(base_model)) / "README.md"
+    try:
+        stated = ModelCard.load(card if card.is_file() else base_model, ignore_metadata_errors=True).data.get("license")
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError):
+        stated = None  # no card, or none that can be reached
+    return stated or "other"
 
 
 def device_name(device: torch.device) -> str:

@@ -19,7 +19,7 @@ import torch
 from hf_tagger import DataArguments, load_tagging_dataset, parse_recipe, prepare_clips
 from hf_tagger.command_line import run_script
 from hf_tagger.data.windows import TrainingWindows
-from hf_tagger.training.build import build_config
+from hf_tagger.training.build import plan_model
 
 
 def main(argv: list[str]) -> None:
@@ -32,15 +32,15 @@ def main(argv: list[str]) -> None:
     torch.set_num_threads(1)
 
     data_arguments, model_arguments, _ = parse_recipe(recipe)
-    config = build_config(model_arguments)
+    extractor = plan_model(model_arguments).feature_extractor
     rates = {}
     for name, pcm_store in (("PCM store", True), ("decoded on the fly", False)):
         arguments = DataArguments(**{**vars(data_arguments), "pcm_store": pcm_store})
-        dataset = load_tagging_dataset(arguments, config.sampling_rate)
-        clips, _ = prepare_clips(dataset, arguments, config.sampling_rate)
-        rates[name] = windows_per_second(TrainingWindows(clips["train"], config.window_samples), options.seconds)
+        dataset = load_tagging_dataset(arguments, extractor.sampling_rate)
+        clips, _ = prepare_clips(dataset, arguments, extractor.sampling_rate)
+        rates[name] = windows_per_second(TrainingWindows(clips["train"], extractor.window_samples), options.seconds)
     slowest = min(rates.values())
-    print(f"\nRandom windows of {config.window_samples / config.sampling_rate:.2f} s, one process:")
+    print(f"\nRandom windows of {extractor.window_samples / extractor.sampling_rate:.2f} s, one process:")
     for name, rate in rates.items():
         print(f"  {name:<20} {rate:>10,.0f} windows per second   {rate / slowest:>8,.1f} x")
 

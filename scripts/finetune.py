@@ -15,13 +15,14 @@ import time
 
 from transformers import set_seed
 
-from hf_tagger import TaggingTrainer, load_tagging_dataset, parse_recipe, prepare_clips
+from hf_tagger import load_tagging_dataset, parse_recipe, prepare_clips
 from hf_tagger.command_line import run_script
-from hf_tagger.data.windows import TrainingWindows
 from hf_tagger.recipe import resolved_recipe
 from hf_tagger.run_report import RunReport, summary, write_run
-from hf_tagger.training.build import build_config, build_model
+from hf_tagger.training.build import build_model, plan_model
+from hf_tagger.training.embedding_trainer import build_trainer
 from hf_tagger.training.run_folder import open_run_folder, start_run
+from hf_tagger.training.stock_models import fit_feature_statistics
 
 
 def main(argv: list[str]) -> None:
@@ -30,21 +31,16 @@ def main(argv: list[str]) -> None:
     set_seed(training_arguments.seed)
     started = time.monotonic()
 
-    config = build_config(model_arguments)
-    dataset = load_tagging_dataset(data_arguments, config.sampling_rate)
+    plan = plan_model(model_arguments)
+    feature_extractor = plan.feature_extractor
+    dataset = load_tagging_dataset(data_arguments, feature_extractor.sampling_rate)
     with training_arguments.main_process_first(desc="decoding"):
-        clips, skipped = prepare_clips(dataset, data_arguments, config.sampling_rate)
-    model, feature_extractor = build_model(model_arguments, config, dataset.label_names, dataset.problem_type)
+        clips, skipped = prepare_clips(dataset, data_arguments, feature_extractor.sampling_rate)
+    if model_arguments.feature_statistics == "dataset":
+        fit_feature_statistics(feature_extractor, clips["train"])
+    model = build_model(plan, dataset.label_names, dataset.problem_type)
 
-    trainer = TaggingTrainer(
-        model=model,
-        args=training_arguments,
-        feature_extractor=feature_extractor,
-        train_dataset=TrainingWindows(
-            clips["train"], config.window_samples, data_arguments.crops_per_clip, training_arguments.seed
-        ),
-        eval_dataset=clips["validation"],
-    )
+    trainer = build_trainer(model, feature_extractor, clips, data_arguments, model_arguments, training_arguments)
     recipe = resolved_recipe(data_arguments, model_arguments, trainer.args)
     start_run(recipe, training_arguments)
     trainer.train(resume_from_checkpoint=checkpoint)

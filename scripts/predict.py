@@ -18,12 +18,11 @@ from pathlib import Path
 
 import torch
 from tqdm import tqdm
-from transformers import pipeline
 
 from hf_tagger.audio import AUDIO_SUFFIXES, load_mono
 from hf_tagger.command_line import run_script
 from hf_tagger.errors import AudioDecodingError, HfTaggerError
-from hf_tagger.training.build import load_saved_model
+from hf_tagger.tagging import Tagger
 
 
 def main(argv: list[str]) -> None:
@@ -41,12 +40,11 @@ def main(argv: list[str]) -> None:
     if options.top_k < 1:
         raise HfTaggerError(f"--top_k must be at least 1, received {options.top_k}.")
 
-    model, feature_extractor = load_saved_model(options.model)
-    tagger = pipeline("audio-classification", model=model, feature_extractor=feature_extractor, device=options.device)
+    tagger = Tagger.from_pretrained(options.model, options.device)
     results, failed = [], 0
     for path in tqdm(find_audio(options.files), desc="Tagging", unit="file", file=sys.stderr):
         try:
-            tags = tagger(load_mono(path, feature_extractor.sampling_rate), top_k=options.top_k)
+            tags = tagger(load_mono(path, tagger.sampling_rate), top_k=options.top_k)
             results.append({"file": str(path), "tags": tags})
         except AudioDecodingError as error:
             failed += 1

@@ -8,7 +8,7 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
 from hf_tagger import parse_recipe
-from hf_tagger.training.build import build_config
+from hf_tagger.training.build import plan_model
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -34,7 +34,7 @@ def test_a_recipe_parses_and_starts_with_the_command_that_runs_it(path):
     assert re.match(r"# accelerate launch .*scripts/finetune\.py recipes/", first_line)
     assert f"recipes/{path.name}" in first_line
     assert training.output_dir == f"runs/{path.stem}"
-    assert build_config(model).sampling_rate == 16_000
+    assert plan_model(model).feature_extractor.sampling_rate == 16_000
     if data.dataset_name != "synthetic":
         assert "--dataset_root" in first_line
 

@@ -63,6 +63,8 @@ class PreparedClips:
         self.num_samples: np.ndarray = np.asarray(store["num_samples"][:], dtype=np.int64)[usable]
         self._scale = np.asarray(store["scale"][:], dtype=np.float32)[usable]
         self._positions = usable
+        # The store's fingerprint is the hash of its clips' files; which of them are used belongs to it.
+        self.fingerprint: str = hashlib.sha256(f"{store._fingerprint} {usable.tolist()}".encode()).hexdigest()
         self._store = store.select_columns("pcm")
         self._in_store = store.data.column("pcm").null_count < len(store)
         self._open()
@@ -161,8 +163,13 @@ def write_skipped_clips(skipped: Sequence[SkippedClip], path: str | os.PathLike)
         writer.writerows([clip.id, clip.split, clip.path, clip.reason] for clip in skipped)
 
 
+def store_folder(arguments: DataArguments) -> Path:
+    """Where PCM stores and embeddings are kept."""
+    return Path(arguments.cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "hf_tagger").expanduser()
+
+
 def _build_store(rows: Dataset, arguments: DataArguments, sampling_rate: int, split: str) -> Dataset:
-    folder = Path(arguments.cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "hf_tagger").expanduser()
+    folder = store_folder(arguments)
     encoded = rows.select_columns(["id", "audio"]).cast_column("audio", Audio(decode=False))
     if not len(rows):
         return Dataset.from_dict({name: [] for name in _FEATURES}, features=_FEATURES)

@@ -67,6 +67,10 @@ class EvaluationWindows(Dataset):
         self.clip_indices = np.repeat(indices, counts)
         first = np.repeat(np.cumsum([0, *counts])[:-1], counts)
         self._numbers = np.arange(len(self.clip_indices)) - first  # number of the window within its clip
+        lengths = [len(window_starts(int(length), window_samples, hop_samples)) for length in clips.num_samples]
+        starts = np.cumsum([0, *lengths])[:-1]
+        self.rows = starts[self.clip_indices] + self._numbers
+        """Positions of these windows among those of all clips."""
 
     def __len__(self) -> int:
         return len(self.clip_indices)

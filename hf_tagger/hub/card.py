@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ class CardSummary:
         figures: Caption → file name beside the card.
         architecture_citation: BibTeX of the architecture's paper.
         needs_remote_code: Whether the modelling code lies beside the weights, as for all models of this package.
+        hears_first_window_only: Whether a stock model's feature extractor cuts longer audio.
     """
 
     # Given by the user.
@@ -114,6 +116,7 @@ class CardSummary:
     # Constant for the architecture.
     architecture_citation: str = ""
     needs_remote_code: bool = True
+    hears_first_window_only: bool = True
 
     @property
     def name(self) -> str:
@@ -138,7 +141,9 @@ def build_model_card(summary: CardSummary) -> ModelCard:
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
     )
-    environment.filters.update(text=_text, fenced=_fenced, python_string=_python_string, duration=_duration)
+    environment.filters.update(
+        text=_text, fenced=_fenced, python_string=partial(json.dumps, ensure_ascii=False), duration=_duration
+    )
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     return ModelCard(
         template.render(
@@ -293,7 +298,3 @@ def _fenced(content: str, language: str) -> str:
     longest = max(map(len, re.findall("`+", content)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{content.strip()}\n{fence}"
-
-
-def _python_string(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)

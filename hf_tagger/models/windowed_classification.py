@@ -114,9 +114,25 @@ class WindowedAudioClassification(PreTrainedModel):
         if self.config.problem_type is None:  # transformers' own rule, by the type of the labels
             single = labels.dtype in (torch.long, torch.int)
             self.config.problem_type = "single_label_classification" if single else MULTI_LABEL
-        if self.config.problem_type == MULTI_LABEL:
-            return nn.functional.binary_cross_entropy_with_logits(logits.float(), labels.float())
-        return nn.functional.cross_entropy(logits.float(), labels)
+        return classification_loss(logits, labels, self.config.problem_type)
+
+
+def classification_loss(
+    logits: torch.Tensor, labels: torch.Tensor, problem_type: str, label_smoothing: float = 0.0
+) -> torch.Tensor:
+    """Mean loss in float32: binary cross-entropy of every label (multi-label) or cross-entropy (single-label).
+
+    Args:
+        logits: ``[B, C]``.
+        labels: 0/1 ``[B, C]`` or class indices ``[B]``.
+        problem_type: transformers' ``problem_type``.
+        label_smoothing: Share ε of the target that is spread evenly over the classes, or, multi-label, over 0 and 1
+            (Szegedy et al. 2016, section 7, https://arxiv.org/abs/1512.00567).
+    """
+    if problem_type == MULTI_LABEL:
+        targets = labels.float() * (1 - label_smoothing) + label_smoothing / 2
+        return nn.functional.binary_cross_entropy_with_logits(logits.float(), targets)
+    return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
 
 
 def average_windows(logits: torch.Tensor, exists: torch.Tensor, problem_type: str | None) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from ..data.pcm import PreparedClips
 from ..data.windows import EvaluationWindows, WindowCollator, encode_labels
 from ..errors import DatasetError, HfTaggerError
 from ..evaluation.metrics import DEFAULT_METRIC, TaggingMetrics, check_selectable
+from ..models.windowed_classification import classification_loss
+from .input_features import input_features
 
 _SMALLEST_PROBABILITY = 1e-7  # keeps the logarithm of the clip loss finite
 
@@ -29,11 +31,12 @@ class TaggingTrainer(Trainer):
     clips of its own, so the numbers are those of one process and no clip counts twice.
 
     Args:
-        model: One of this package's models, or another that takes ``[B, T]`` windows.
+        model: One of this package's models, or an audio classification model of transformers.
         args: The training arguments.
-        feature_extractor: States the window and hop in samples; saved beside the model.
+        feature_extractor: States the window and hop in samples and what the model reads; saved beside the model.
         train_dataset: Training windows.
         eval_dataset: The validation clips; without them training is not evaluated.
+        frozen: Modules that stay in eval mode while the rest is trained.
         **kwargs: Passed on to ``Trainer``.
     """
 
@@ -44,8 +47,11 @@ class TaggingTrainer(Trainer):
         feature_extractor,
         train_dataset: torch.utils.data.Dataset | None = None,
         eval_dataset: PreparedClips | None = None,
+        frozen: Sequence[torch.nn.Module] = (),
         **kwargs,
     ):
+        self.tagger = model
+        self.frozen, self.features = list(frozen), input_features(feature_extractor)
         self.problem_type, self.num_labels = model.config.problem_type, model.config.num_labels
         args.metric_for_best_model = args.metric_for_best_model or DEFAULT_METRIC[self.problem_type]
         args.greater_is_better = args.metric_for_best_model not in ("loss", "eval_loss")
@@ -67,6 +73,8 @@ class TaggingTrainer(Trainer):
             data_collator=WindowCollator(self.problem_type, self.num_labels),
             **kwargs,
         )
+        # Stock models take keyword arguments for their loss; ours is a mean, which Trainer scales for accumulation.
+        self.model_accepts_loss_kwargs = False
         if hasattr(train_dataset, "set_epoch"):
             self.add_callback(_EpochOfDataset(train_dataset))
         self.metrics = TaggingMetrics(self.problem_type)
@@ -74,6 +82,18 @@ class TaggingTrainer(Trainer):
             self._check_metric(eval_dataset)
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The loss of windows, the same for every family; stock models bring losses that know no tags."""
+        for module in self.frozen:  # Trainer has just set the whole model to training
+            module.eval()
+        labels = inputs.pop("labels")
+        logits = self._logits(model, inputs)
+        loss = classification_loss(logits, labels, self.problem_type, self.args.label_smoothing_factor)
+        return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
+
+    def _logits(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        return model(**self.features(inputs["input_values"])).logits
 
     def get_eval_dataloader(self, eval_dataset: PreparedClips | None = None) -> DataLoader:
         """Batches of this process's evaluation windows; not prepared by Accelerate, which would repeat some."""
@@ -119,7 +139,7 @@ class TaggingTrainer(Trainer):
         for batch, counted in self._batches(dataloader, clips):
             clip_index = batch.pop("clip_index")
             with torch.no_grad(), self.compute_loss_context_manager():
-                logits = model(**self._prepare_inputs(batch)).logits  # [B, C]
+                logits = self._logits(model, self._prepare_inputs(batch))  # [B, C]
             if counted:
                 sums.index_add_(0, clip_index, self._probabilities(logits))
                 counts.index_add_(0, clip_index, torch.ones(len(clip_index), dtype=torch.float64))
@@ -138,9 +158,11 @@ class TaggingTrainer(Trainer):
     @staticmethod
     def _check_training(model: torch.nn.Module, args: TaggingArguments, windows: int) -> None:
         """Finds what would stop the run later, and keeps batch norms from a batch of one, which has no variance."""
-        if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
+        if args.gradient_checkpointing and not getattr(model, "supports_gradient_checkpointing", False):
             raise HfTaggerError(f"gradient_checkpointing: {type(model).__name__} does not support it; leave it out.")
-        if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        if not any(id(parameter) in trained for norm in norms for parameter in norm.parameters()):
             return
         if min(args.per_device_train_batch_size, windows) < 2:
             raise HfTaggerError(

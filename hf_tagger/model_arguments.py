@@ -1,0 +1,104 @@
+"""The fields of a recipe that say which model, what of it is used, and what of it is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .argument_checks import range_problems
+from .errors import RecipeError
+
+_CHOICES = {
+    "pooling": (None, "mean", "attention"),
+    "freeze": ("none", "feature_encoder", "encoder"),
+    "feature_statistics": ("checkpoint", "dataset"),
+}
+
+
+@dataclass
+class ModelArguments:
+    """Which model: made anew from its configuration, or continued from a saved one."""
+
+    model_type: str = field(
+        default="short_cnn", metadata={"help": "Architecture that is trained from scratch, such as short_cnn."}
+    )
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "Saved model (folder or Hub repository) to continue from, instead of model_type."},
+    )
+    model_config: dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "Values of the model's configuration that differ from its defaults, as {name: value}; "
+            "one of them on the command line: --model_config.name value."
+        },
+    )
+    window_seconds: float | None = field(
+        default=None, metadata={"help": "Length of the windows that the model hears. Default: the model's own."}
+    )
+    hop_seconds: float | None = field(
+        default=None,
+        metadata={"help": "Distance of the windows when longer clips are evaluated. Default: one window."},
+    )
+    layer: str | None = field(
+        default=None,
+        metadata={
+            "help": "Output of a pretrained encoder that is classified: last, a number (the encoder is cut there, so "
+            "that unused layers cost nothing), or weighted (a learned sum of all). Default: the model's own."
+        },
+    )
+    pooling: Literal["mean", "attention"] | None = field(
+        default=None, metadata={"help": "How the frames of a pretrained encoder become one vector: mean or attention."}
+    )
+    head_hidden_size: int | None = field(
+        default=None, metadata={"help": "Width of the head's hidden layer on a pretrained encoder. Default: none."}
+    )
+    head_dropout: float | None = field(
+        default=None, metadata={"help": "Dropout before the last layer of the head on a pretrained encoder."}
+    )
+    freeze: Literal["none", "feature_encoder", "encoder"] = field(
+        default="none",
+        metadata={
+            "help": "What is not trained: none, feature_encoder (what makes frames of the waveform) or encoder (all "
+            "but the head)."
+        },
+    )
+    cache_embeddings: bool = field(
+        default=True,
+        metadata={
+            "help": "With freeze: encoder, compute the embeddings of fixed windows once and train the head on them; "
+            "false encodes random windows in every epoch."
+        },
+    )
+    feature_statistics: Literal["checkpoint", "dataset"] = field(
+        default="checkpoint",
+        metadata={
+            "help": "AST only: normalise its spectrogram with the checkpoint's mean and deviation, or with those of "
+            "the training split."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        infinity = math.inf
+        if isinstance(self.layer, str) and self.layer.lstrip("-").isdigit():
+            self.layer = int(self.layer)
+        problems = range_problems(
+            self,
+            {
+                "window_seconds": (0, infinity, False),
+                "hop_seconds": (0, infinity, False),
+                "head_hidden_size": (1, infinity, True),
+                "head_dropout": (0, 0.999, True),
+            },
+        )
+        if not isinstance(self.layer, int) and self.layer not in (None, "last", "weighted"):
+            problems.append(f"layer: {self.layer!r} is not known; it must be last, weighted or the number of a layer")
+        if self.freeze != "none" and self.model_name_or_path is None:
+            problems.append(f"freeze: {self.freeze} needs a pretrained model; name it in model_name_or_path")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                options = ", ".join(str(option) for option in known if option is not None)
+                problems.append(f"{name}: {getattr(self, name)!r} is not known; it must be one of {options}")
+        if problems:
+            raise RecipeError(problems, "the model arguments")

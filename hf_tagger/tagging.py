@@ -1,0 +1,59 @@
+"""Tags for audio of any length by any saved model, ours or a stock one, which alone would hear one window only."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, SequenceFeatureExtractor
+
+from .models.windowed_classification import MULTI_LABEL, average_windows
+from .models.windowing import cut_windows
+from .training.build import load_saved_model
+from .training.input_features import input_features
+
+_WINDOWS_PER_BATCH = 16  # bounds the memory of long audio, for models whose configuration does not say it
+
+
+class Tagger:
+    """A model that tags waveforms.
+
+    Args:
+        model: A finetuned model.
+        feature_extractor: Its feature extractor, with ``sampling_rate``, ``window_samples`` and ``hop_samples``.
+        device: Where to run; default: the first accelerator, or the CPU.
+    """
+
+    def __init__(self, model: PreTrainedModel, feature_extractor: SequenceFeatureExtractor, device: str | None = None):
+        if device is None:
+            device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+        self.device = torch.device(device)
+        self.model, self.feature_extractor = model.to(self.device).eval(), feature_extractor
+        self.sampling_rate: int = feature_extractor.sampling_rate
+        self._features = input_features(feature_extractor)
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str, device: str | None = None) -> Tagger:
+        """The tagger in a run's folder or a Hub repository.
+
+        Raises:
+            HfTaggerError: If it cannot be read, or has no trained head.
+        """
+        return cls(*load_saved_model(name_or_path), device=device)
+
+    @torch.no_grad()
+    def probabilities(self, waveform: np.ndarray) -> torch.Tensor:
+        """Mean probabilities over the windows of one waveform: float32 ``[samples]`` at ``sampling_rate`` → ``[C]``."""
+        extractor, config = self.feature_extractor, self.model.config
+        windows = cut_windows(torch.from_numpy(waveform), extractor.window_samples, extractor.hop_samples)
+        size = getattr(config, "windows_per_group", _WINDOWS_PER_BATCH)
+        logits = [self.model(**self._features(group.to(self.device))).logits for group in windows.split(size)]
+        logits = torch.cat(logits).float().cpu()[None]  # [1, windows, C]
+        exists = torch.ones(logits.shape[:2], dtype=torch.bool)
+        averaged = average_windows(logits, exists, config.problem_type)[0]
+        return averaged.sigmoid() if config.problem_type == MULTI_LABEL else averaged.softmax(dim=-1)
+
+    def __call__(self, waveform: np.ndarray, top_k: int | None = None) -> list[dict]:
+        """The ``top_k`` best labels (default: all) as ``{"label", "score"}``, best first."""
+        scores = self.probabilities(waveform)
+        best = scores.argsort(descending=True)[:top_k].tolist()
+        return [{"label": self.model.config.id2label[index], "score": scores[index].item()} for index in best]

@@ -1,0 +1,203 @@
+"""Embeddings of windows, computed once and kept on disk; the part of a model that comes after them.
+
+With a frozen encoder nothing before the head changes, so encoding the same windows in every epoch is waste. Embeddings
+are pooled over time: ``[hidden]`` a window, or ``[layers + 1, hidden]`` where a sum of layers is learned (pooling is a
+mean, so the mean of the sum is the sum of the means).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+from transformers import (
+    ASTFeatureExtractor,
+    PreTrainedModel,
+    SequenceFeatureExtractor,
+    Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
+)
+
+from ..data.base import MULTI_LABEL
+from ..data.pcm import PreparedClips
+from ..data.windows import EvaluationWindows, WindowCollator
+from ..errors import HfTaggerError
+from ..models import WaveformFeatureExtractor, WindowedEncoderClassification
+from .checkpoints import is_head
+from .input_features import input_features
+
+# Their models pool by a plain mean (or AST's two tokens), because their inputs have no padding.
+_WITHOUT_PADDING = (
+    WaveformFeatureExtractor, ASTFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
+)  # fmt: skip
+_VERSION = 1  # part of a file's name; raise it when the computation changes
+
+
+class EmbeddingHead(nn.Module):
+    """The part of a model after the embeddings; it shares its weights with the model.
+
+    Args:
+        model: A model whose embeddings can be kept, see :func:`why_not_kept`.
+    """
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.config = model.config
+        self.layer_sum = getattr(model, "layer_sum", None)  # ours
+        self.layer_weights = getattr(model, "layer_weights", None)  # transformers'
+        self.projector = getattr(model, "projector", None)
+        self.classifier = model.classifier
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """``[N, hidden]`` or ``[N, layers + 1, hidden]`` → logits ``[N, labels]``."""
+        if self.layer_sum is not None:
+            embeddings = self.layer_sum(embeddings)
+        elif self.layer_weights is not None:
+            embeddings = (embeddings * self.layer_weights.softmax(dim=0)[:, None]).sum(dim=1)
+        if self.projector is not None:
+            embeddings = self.projector(embeddings)
+        return self.classifier(embeddings)
+
+
+def why_not_kept(model: PreTrainedModel, feature_extractor: SequenceFeatureExtractor) -> str | None:
+    """Why a model's embeddings cannot stand for its windows; None if they can."""
+    if isinstance(model, WindowedEncoderClassification):
+        return None if model.has_fixed_embeddings else "attention pooling is learned and comes before the embedding"
+    if type(feature_extractor) not in _WITHOUT_PADDING:
+        return f"a {type(feature_extractor).__name__} may pad, which the embedding would have to know"
+    if not hasattr(model, "classifier"):
+        return f"the head of a {type(model).__name__} is not known"
+    return None
+
+
+def window_embeddings(model: PreTrainedModel, features: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Embeddings of windows: what a model reads, ``N`` windows → ``[N, hidden]`` or ``[N, layers + 1, hidden]``."""
+    if isinstance(model, WindowedEncoderClassification):
+        return model.window_embeddings(**features)
+    encoder = model.encoder if hasattr(model, "encoder") else model.base_model
+    weighted = getattr(model.config, "use_weighted_layer_sum", False)
+    output = encoder(**features, output_hidden_states=weighted)
+    if weighted:
+        return torch.stack([state.mean(dim=1) for state in output.hidden_states], dim=1)
+    pooled = getattr(output, "pooler_output", None)  # AST: the mean of its two special tokens
+    return output.last_hidden_state.mean(dim=1) if pooled is None else pooled
+
+
+class EmbeddingStore:
+    """Embeddings of all windows of clips at fixed hops, in a memory-mapped file a split.
+
+    Args:
+        model: The model, already on its device.
+        feature_extractor: Its feature extractor.
+        folder: Where the files lie.
+        batch_size: Windows computed at once; the same as in evaluation gives the same numbers.
+        num_workers: Processes that cut windows.
+        mixed_precision: ``no``, ``fp16`` or ``bf16``.
+        process: ``(this process, processes)``; each computes its share of the clips, into one file.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        feature_extractor: SequenceFeatureExtractor,
+        folder: Path,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        mixed_precision: str = "no",
+        process: tuple[int, int] = (0, 1),
+    ):
+        self.model, self.feature_extractor, self.folder = model.eval(), feature_extractor, folder
+        self.batch_size, self.num_workers, self.process = batch_size, num_workers, process
+        self.mixed_precision = mixed_precision
+        self._features = input_features(feature_extractor)
+        self._model_key = _model_key(model, feature_extractor, mixed_precision)
+
+    def embeddings(self, clips: PreparedClips, name: str) -> np.ndarray:
+        """Embeddings of a split's windows, in the order of :class:`EvaluationWindows`; computed if not yet on disk.
+
+        Args:
+            clips: The clips.
+            name: The split, for the progress bar.
+
+        Returns:
+            Memory-mapped float32 ``[windows, hidden]`` or ``[windows, layers + 1, hidden]``.
+
+        Raises:
+            HfTaggerError: If the file cannot be written, or if the encoder's outputs are NaN or infinite.
+        """
+        key = hashlib.sha256(f"{self._model_key} {clips.fingerprint}".encode()).hexdigest()[:32]
+        path = self.folder / f"embeddings-{key}.npy"
+        if not path.exists():
+            try:
+                self._compute(clips, path, name)
+            except OSError as error:
+                raise HfTaggerError(
+                    f"The embeddings could not be written to {self.folder}: {error}. Free some space, set cache_dir "
+                    f"to another disk, or set cache_embeddings: false."
+                ) from error
+        self._wait()
+        return np.load(path, mmap_mode="r")
+
+    @torch.no_grad()
+    def _compute(self, clips: PreparedClips, path: Path, name: str) -> None:
+        extractor, (rank, processes) = self.feature_extractor, self.process
+        windows = EvaluationWindows(clips, extractor.window_samples, extractor.hop_samples, self.process)
+        self._wait()  # all have seen that the file is not there
+        partial = path.with_suffix(".partial" if processes > 1 else f".{os.getpid()}.partial")
+        if rank == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            total = len(EvaluationWindows(clips, extractor.window_samples, extractor.hop_samples))
+            shape = tuple(self._embed(windows[0]["input_values"][None]).shape[1:])
+            np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=(total, *shape)).flush()
+        self._wait()
+        file = np.lib.format.open_memmap(partial, mode="r+")
+        loader = DataLoader(
+            windows, self.batch_size, collate_fn=WindowCollator(MULTI_LABEL, 0), num_workers=self.num_workers
+        )
+        bar = tqdm(total=len(windows), desc=f"Embedding {name} windows", unit="window", disable=rank != 0)
+        done = 0
+        for batch in loader:
+            embedded = self._embed(batch["input_values"]).float().cpu().numpy()
+            if not np.isfinite(embedded).all():
+                raise HfTaggerError("The encoder's outputs are NaN or infinite. Compute without fp16.")
+            file[windows.rows[done : done + len(embedded)]] = embedded
+            done += len(embedded)
+            bar.update(len(embedded))
+        bar.close()
+        file.flush()
+        self._wait()
+        if rank == 0:
+            partial.replace(path)
+
+    def _embed(self, windows: torch.Tensor) -> torch.Tensor:
+        device = self.model.device
+        dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.mixed_precision)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            return window_embeddings(self.model, self._features(windows.to(device)))
+
+    def _wait(self) -> None:
+        if self.process[1] > 1:
+            torch.distributed.barrier()
+
+
+def _model_key(model: PreTrainedModel, feature_extractor: SequenceFeatureExtractor, mixed_precision: str) -> str:
+    """A hash of everything that embeddings depend on, the clips aside: encoder, what is pooled, precision."""
+    digest = hashlib.sha256(f"{_VERSION} {mixed_precision} {model.dtype} {type(model).__name__}".encode())
+    for name, tensor in model.state_dict().items():
+        if not is_head(name):
+            digest.update(f"\n{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    config = {key: value for key, value in model.config.to_dict().items() if key in _POOLED_BY}
+    config |= {key: value for key, value in feature_extractor.to_dict().items() if key != "processor_class"}
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+_POOLED_BY = ("layer", "pooling", "use_weighted_layer_sum", "normalize_waveform", "layer_norm_eps", "hidden_act")

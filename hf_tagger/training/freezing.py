@@ -1,0 +1,77 @@
+"""Freezing: parts of a model that are not trained run in eval mode and without gradient."""
+
+from __future__ import annotations
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from ..errors import RecipeError
+from .checkpoints import HEAD_MODULES
+
+# Where transformers' audio models keep what turns the input into frames, most specific first.
+_FEATURE_ENCODERS = (
+    "feature_extractor",  # wav2vec 2.0, HuBERT, WavLM, SEW, data2vec, UniSpeech
+    "embeddings.patch_embeddings",  # AST
+    "encoder.conv1",  # Whisper (its second convolution is frozen with it)
+    "feature_projection",  # wav2vec2-BERT, whose frames come from the feature extractor
+)
+_TOGETHER = {"encoder.conv1": ("encoder.conv1", "encoder.conv2")}
+
+
+def freeze(model: PreTrainedModel, part: str) -> list[nn.Module]:
+    """Takes a part of a model out of training.
+
+    Args:
+        model: The model.
+        part: ``none``, ``feature_encoder`` (what turns the waveform into frames) or ``encoder`` (all but the head).
+
+    Returns:
+        The frozen modules. Keep them in eval mode: ``model.train()`` switches all modules to training, also these.
+
+    Raises:
+        RecipeError: If the model has no such part.
+    """
+    modules = {"none": list, "feature_encoder": lambda: _feature_encoder(model), "encoder": lambda: _encoder(model)}
+    frozen = modules[part]()
+    for module in frozen:
+        module.requires_grad_(False)
+        module.eval()
+    return frozen
+
+
+def has_encoder(model: PreTrainedModel) -> bool:
+    """Whether a model is an encoder with a head, and not one network that is trained as a whole."""
+    return (bool(model.base_model_prefix) and hasattr(model, model.base_model_prefix)) or hasattr(model, "encoder")
+
+
+def _encoder(model: PreTrainedModel) -> list[nn.Module]:
+    if not has_encoder(model):
+        raise RecipeError(
+            [f"freeze: encoder: {type(model).__name__} is trained as a whole and has no pretrained encoder; use none"],
+            "the model arguments",
+        )
+    return [module for name, module in model.named_children() if name not in HEAD_MODULES]
+
+
+def _feature_encoder(model: PreTrainedModel) -> list[nn.Module]:
+    own = getattr(model, "feature_encoder_name", "")
+    base = model.base_model if model.base_model is not model else model
+    for root, names in ((model, (own,) if own else ()), (base, _FEATURE_ENCODERS), (model, _FEATURE_ENCODERS)):
+        for name in names:
+            if _has(root, name):
+                return [root.get_submodule(part) for part in _TOGETHER.get(name, (name,))]
+    raise RecipeError(
+        [
+            f"freeze: feature_encoder: {type(model).__name__} has none; possible are none"
+            + (" and encoder" if has_encoder(model) else "")
+        ],
+        "the model arguments",
+    )
+
+
+def _has(root: nn.Module, name: str) -> bool:
+    try:
+        root.get_submodule(name)
+    except AttributeError:
+        return False
+    return True
