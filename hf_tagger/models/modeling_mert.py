@@ -49,6 +49,11 @@ class MertModel(HubertModel):
                 cut.append(r"encoder\.layer_norm\.")
             self._keys_to_ignore_on_load_unexpected = {*(self._keys_to_ignore_on_load_unexpected or ()), *cut}
 
+    def _mask_hidden_states(self, hidden_states: torch.Tensor, **kwargs) -> torch.Tensor:
+        if hidden_states.shape[1] < self.config.mask_time_length:  # too short to be masked, which HuBERT refuses
+            return hidden_states
+        return super()._mask_hidden_states(hidden_states, **kwargs)
+
     def forward(
         self,
         input_values: torch.Tensor,
