@@ -29,3 +29,9 @@ def shared() -> Path:
 def root() -> Path:
     """The project's folder."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory) -> Path:
+    """Folder of the tiny checkpoints that ``tiny_checkpoints.overrides`` makes."""
+    return tmp_path_factory.mktemp("checkpoints")
