@@ -25,6 +25,17 @@ TINY_MERT = {
     "window_samples": 24_000,
     "hop_samples": 24_000,
 }
+TINY_MUSICFM = {
+    "num_mel_bins": 32,
+    "conv_channels": 16,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_depthwise_kernel_size": 7,
+    "window_samples": 24_000,
+    "hop_samples": 24_000,
+}
 SMALL = {
     "short_cnn": [{"num_channels": 4}, {"num_channels": 4, "residual": True}],
     "mert_model": [
@@ -32,9 +43,18 @@ SMALL = {
         {**TINY_MERT, "do_stable_layer_norm": True, "layer": "weighted", "head_hidden_size": 16},
         {**TINY_MERT, "feat_extract_norm": "layer", "layer": 1, "pooling": "attention"},
     ],
+    "musicfm": [TINY_MUSICFM, {**TINY_MUSICFM, "layer": "weighted", "pooling": "attention", "head_hidden_size": 16}],
 }
 WITHOUT_DROPOUT = dict.fromkeys(
-    ["classifier_dropout", "head_dropout", "hidden_dropout", "attention_dropout", "activation_dropout"], 0.0
+    [
+        "classifier_dropout",
+        "head_dropout",
+        "hidden_dropout",
+        "attention_dropout",
+        "activation_dropout",
+        "conformer_conv_dropout",
+    ],
+    0.0,
 )
 CASES = [(name, number) for name in MODELS for number in range(len(SMALL.get(name, [{}])))]
 PROBLEMS = ["single_label_classification", "multi_label_classification"]
