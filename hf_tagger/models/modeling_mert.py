@@ -118,5 +118,5 @@ class MertForAudioClassification(WindowedEncoderClassification):
         """``[N, samples]`` → one or all hidden states ``[N, frames, hidden]``."""
         if self.config.normalize_waveform:
             input_values = normalize_windows(input_values)
-        output = self.mert(input_values.to(self.dtype), output_hidden_states=every_layer)
+        output = self.mert(input_values.to(self.dtype), output_hidden_states=every_layer, return_dict=True)
         return output.hidden_states if every_layer else (output.last_hidden_state,)

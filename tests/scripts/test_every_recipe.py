@@ -51,10 +51,8 @@ def test_a_recipe_trains_evaluates_saves_reloads_and_tags(path, layouts, checkpo
     if recipe["dataset_name"] != "folder":
         sized.append("--allow_size_mismatch")
     run = tmp_path / "run"
-    load_script("finetune").main(
-        [str(path), "--dataset_root", str(layouts(recipe["dataset_name"])), "--output_dir", str(run)]
-        + [*settings, *SHORT, *sized, "--cache_dir", str(tmp_path / "cache")]
-    )
+    places = ["--dataset_root", str(layouts(recipe["dataset_name"])), "--cache_dir", str(tmp_path / "cache")]
+    load_script("finetune").main([str(path), *places, "--output_dir", str(run), *settings, *SHORT, *sized])
 
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["training"]["steps"] == 3
