@@ -75,9 +75,13 @@ class ModelArguments:
         default="checkpoint",
         metadata={
             "help": "AST only: normalise its spectrogram with the checkpoint's mean and deviation, or with those of "
-            "the training split."
+            "the training split (dataset), estimated at the start."
         },
     )
+    feature_mean: float | None = field(
+        default=None, metadata={"help": "AST only: this mean, as scripts/feature_statistics.py estimates it."}
+    )
+    feature_std: float | None = field(default=None, metadata={"help": "AST only: this deviation, with feature_mean."})
 
     def __post_init__(self) -> None:
         infinity = math.inf
@@ -90,15 +94,28 @@ class ModelArguments:
                 "hop_seconds": (0, infinity, False),
                 "head_hidden_size": (1, infinity, True),
                 "head_dropout": (0, 0.999, True),
+                "feature_mean": (-infinity, infinity, True),
+                "feature_std": (0, infinity, False),
             },
         )
         if not isinstance(self.layer, int) and self.layer not in (None, "last", "weighted"):
             problems.append(f"layer: {self.layer!r} is not known; it must be last, weighted or the number of a layer")
         if self.freeze != "none" and self.model_name_or_path is None:
             problems.append(f"freeze: {self.freeze} needs a pretrained model; name it in model_name_or_path")
+        fixed = (self.feature_mean is not None, self.feature_std is not None)
+        if any(fixed) and (not all(fixed) or self.feature_statistics == "dataset"):
+            problems.append(
+                "feature_mean and feature_std: give both, or neither with feature_statistics: dataset, which estimates "
+                "them"
+            )
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 options = ", ".join(str(option) for option in known if option is not None)
                 problems.append(f"{name}: {getattr(self, name)!r} is not known; it must be one of {options}")
         if problems:
             raise RecipeError(problems, "the model arguments")
+
+    @property
+    def changes_feature_statistics(self) -> bool:
+        """Whether the spectrogram is normalised with others than the checkpoint's mean and deviation."""
+        return self.feature_statistics == "dataset" or self.feature_mean is not None

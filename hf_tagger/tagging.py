@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 
+from .models.input_features import input_features
 from .models.windowed_classification import MULTI_LABEL, average_windows
 from .models.windowing import cut_windows
 from .training.build import load_saved_model
-from .training.input_features import input_features
 
 _WINDOWS_PER_BATCH = 16  # bounds the memory of long audio, for models whose configuration does not say it
 
@@ -32,13 +34,13 @@ class Tagger:
         self._features = input_features(feature_extractor)
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str, device: str | None = None) -> Tagger:
+    def from_pretrained(cls, name_or_path: str | Path, device: str | None = None) -> Tagger:
         """The tagger in a run's folder or a Hub repository.
 
         Raises:
             HfTaggerError: If it cannot be read, or has no trained head.
         """
-        return cls(*load_saved_model(name_or_path), device=device)
+        return cls(*load_saved_model(str(name_or_path)), device=device)
 
     @torch.no_grad()
     def probabilities(self, waveform: np.ndarray) -> torch.Tensor:

@@ -21,8 +21,8 @@ from hf_tagger.recipe import resolved_recipe
 from hf_tagger.run_report import RunReport, summary, write_run
 from hf_tagger.training.build import build_model, plan_model
 from hf_tagger.training.embedding_trainer import build_trainer
+from hf_tagger.training.feature_statistics import set_feature_statistics
 from hf_tagger.training.run_folder import open_run_folder, start_run
-from hf_tagger.training.stock_models import fit_feature_statistics
 
 
 def main(argv: list[str]) -> None:
@@ -36,8 +36,7 @@ def main(argv: list[str]) -> None:
     dataset = load_tagging_dataset(data_arguments, feature_extractor.sampling_rate)
     with training_arguments.main_process_first(desc="decoding"):
         clips, skipped = prepare_clips(dataset, data_arguments, feature_extractor.sampling_rate)
-    if model_arguments.feature_statistics == "dataset":
-        fit_feature_statistics(feature_extractor, clips["train"])
+    set_feature_statistics(plan, clips["train"])
     model = build_model(plan, dataset.label_names, dataset.problem_type)
 
     trainer = build_trainer(model, feature_extractor, clips, data_arguments, model_arguments, training_arguments)

@@ -13,13 +13,12 @@ sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dir
 
 import argparse
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from hf_tagger.audio import AUDIO_SUFFIXES, load_mono
+from hf_tagger.audio import load_mono
+from hf_tagger.audio_files import find_audio
 from hf_tagger.command_line import run_script
 from hf_tagger.errors import AudioDecodingError, HfTaggerError
 from hf_tagger.tagging import Tagger
@@ -52,21 +51,6 @@ def main(argv: list[str]) -> None:
     print(json.dumps(results, indent=2) if options.json else "\n".join(as_line(result) for result in results))
     if failed:
         raise HfTaggerError(f"{failed} of {len(results)} files could not be read; their lines say why.")
-
-
-def find_audio(names: list[str]) -> list[Path]:
-    """The files given, and the audio files below the folders given, sorted within each folder."""
-    return [path for name in names for path in _find(Path(name).expanduser())]
-
-
-def _find(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path  # a missing file gets its line with the reason
-        return
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file())
-    if not found:
-        raise HfTaggerError(f"No audio file below {path}; known endings: {', '.join(sorted(AUDIO_SUFFIXES))}.")
-    yield from found
 
 
 def as_line(result: dict) -> str:

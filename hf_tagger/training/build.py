@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
 from types import UnionType
 from typing import Union, get_args, get_origin
 
+import torch
 from torch import nn
 from transformers import (
+    MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
     AutoFeatureExtractor,
     AutoModelForAudioClassification,
     FeatureExtractionMixin,
@@ -16,16 +21,25 @@ from transformers import (
     PreTrainedModel,
     SequenceFeatureExtractor,
 )
+from transformers.utils import FEATURE_EXTRACTOR_NAME
 
 from ..arguments import ModelArguments
 from ..errors import HfTaggerError, RecipeError
 from ..models import MODELS, WaveformFeatureExtractor, WindowedEncoderClassification, list_models
-from .checkpoints import HEAD_MODULES, expanded, load_weights, saved_config
-from .stock_models import is_stock, load_stock_model, stock_changes, stock_feature_extractor, supported_types
+from .checkpoints import HEAD_MODULES, UNREADABLE, expanded, load_weights, reason_of, saved_config
+from .encoder_heads import HEAD_FIELDS, load_with_own_head, own_head_config, wants_own_head
+from .stock_models import (
+    is_stock,
+    load_stock_model,
+    stock_changes,
+    stock_feature_extractor,
+    supported_types,
+    window_problems,
+)
 
 # They come from the dataset (contract: never from the recipe).
 _FROM_DATASET = ("num_labels", "id2label", "label2id", "problem_type")
-_HEAD_FIELDS = ("layer", "pooling", "head_hidden_size", "head_dropout")
+_SOURCE = "the model arguments"
 
 
 @dataclass
@@ -53,30 +67,31 @@ def plan_model(arguments: ModelArguments) -> ModelPlan:
     if arguments.model_name_or_path is not None:
         config = saved_config(arguments.model_name_or_path)
     elif arguments.model_type not in MODELS:
-        raise RecipeError([_unknown("model_type", arguments.model_type, list_models())], "the model arguments")
+        raise RecipeError([_unknown("model_type", arguments.model_type, list_models())], _SOURCE)
     else:
         config = MODELS[arguments.model_type].config_class()
     stock = is_stock(config)
     if not stock and config.model_type not in MODELS:
-        raise RecipeError(
-            [
-                f"model_name_or_path: {arguments.model_name_or_path!r} holds a model of type {config.model_type!r}, "
-                f"which cannot be finetuned for audio classification; possible are {supported_types()}"
-            ],
-            "the model arguments",
-        )
-    changes = dict(arguments.model_config or {})
-    problems = _config_problems(config, changes)
-    more, impossible = stock_changes(config, arguments) if stock else _own_changes(config, arguments)
-    if problems + impossible:
-        raise RecipeError(problems + impossible, "the model arguments")
+        raise RecipeError([f"model_name_or_path: {_no_tagger(arguments.model_name_or_path, config)}"], _SOURCE)
+    changes, problems = _config_changes(config, arguments.model_config or {})
+    config = _changed(config, changes, problems)  # first: the fields below count in its sampling rate and its layers
+    own_head = stock and wants_own_head(config, arguments)
+    plain = dataclasses.replace(arguments, **dict.fromkeys(HEAD_FIELDS)) if own_head else arguments
+    changes, impossible = stock_changes(config, plain) if stock else _own_changes(config, arguments)
+    problems += impossible
+    config = _changed(config, changes, problems)
+    if getattr(config, "num_hidden_layers", 1) < 1:
+        problems.append(f"the model's configuration: num_hidden_layers {config.num_hidden_layers} must be at least 1")
+    else:
+        problems += _building_problems(config)
     try:
-        config = type(config)(**{**config.to_dict(), **changes, **more})
-    except (ValueError, TypeError) as error:
-        raise RecipeError([f"the model's configuration: {error}"], "the model arguments") from error
-    if stock:
-        return ModelPlan(arguments, config, stock_feature_extractor(config, arguments))
-    extractor = WaveformFeatureExtractor(config.sampling_rate, config.window_samples, config.hop_samples)
+        extractor = stock_feature_extractor(config, arguments) if stock else _own_feature_extractor(config)
+    except RecipeError as error:
+        problems += error.problems
+    if own_head and not problems:
+        config, extractor = _with_own_head(config, extractor, arguments, problems)
+    if problems:
+        raise RecipeError(problems, _SOURCE)
     return ModelPlan(arguments, config, extractor)
 
 
@@ -97,11 +112,14 @@ def build_model(plan: ModelPlan, label_names: list[str], problem_type: str) -> P
     config.problem_type = problem_type
     if name is None:
         return MODELS[config.model_type](config)
+    saved = saved_config(name)
+    if is_stock(saved) and not is_stock(config):
+        return load_with_own_head(plan.arguments, config)
     if is_stock(config):
         model, _ = load_stock_model(plan.arguments, config)
     else:
         model, _ = load_weights(MODELS[config.model_type], name, config, new_head=True)
-    if saved_config(name).id2label != config.id2label:
+    if saved.id2label != config.id2label:
         _reset_head(model)
     return model
 
@@ -119,16 +137,14 @@ def load_saved_model(name_or_path: str) -> tuple[PreTrainedModel, SequenceFeatur
         extractor = stock_feature_extractor(config, arguments)
     elif config.model_type in MODELS:
         try:
-            extractor = AutoFeatureExtractor.from_pretrained(expanded(name_or_path))
-        except (OSError, ValueError) as error:
-            raise HfTaggerError(f"The feature extractor in {name_or_path} cannot be read: {error}") from error
+            extractor = AutoFeatureExtractor.from_pretrained(expanded(name_or_path), trust_remote_code=False)
+        except UNREADABLE as error:
+            message = f"The feature extractor in {name_or_path} cannot be read: {reason_of(error)}"
+            raise HfTaggerError(message) from error
         if not isinstance(extractor, WaveformFeatureExtractor):  # published by others, as MERT is
-            extractor = WaveformFeatureExtractor(config.sampling_rate, config.window_samples, config.hop_samples)
+            extractor = _own_feature_extractor(config)
     else:
-        raise HfTaggerError(
-            f"{name_or_path} holds a model of type {config.model_type!r}, which is none for audio classification; "
-            f"possible are {supported_types()}."
-        )
+        raise HfTaggerError(f"{_no_tagger(name_or_path, config)}.")
     model, _ = load_weights(AutoModelForAudioClassification, name_or_path, config, new_head=False)
     return model, extractor
 
@@ -145,9 +161,29 @@ def check_labels(config: PreTrainedConfig, label_names: list[str], problem_type:
         )
 
 
+def _changed(config: PreTrainedConfig, changes: dict, problems: list[str]) -> PreTrainedConfig:
+    """The configuration with other values, or, if they are impossible, as it was and one problem more."""
+    try:
+        return type(config)(**{**config.to_dict(), **changes}) if changes else config
+    except UNREADABLE as error:
+        problems.append(f"the model's configuration: {reason_of(error)}")
+        return config
+
+
+def _building_problems(config: PreTrainedConfig) -> list[str]:
+    """Why a model cannot be built of a configuration, if so; on the meta device, where no weight takes space."""
+    model_class = MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING[type(config)]
+    try:
+        with torch.device("meta"):
+            model_class(copy.deepcopy(config))
+    except (*UNREADABLE, RuntimeError, ArithmeticError) as error:
+        return [f"the model's configuration: no {model_class.__name__} can be built of it: {reason_of(error)}"]
+    return []
+
+
 def _own_changes(config: PreTrainedConfig, arguments: ModelArguments) -> tuple[dict, list[str]]:
     """The changes of one of our configurations that the recipe's fields ask for, and what it does not know."""
-    given = {name: getattr(arguments, name) for name in _HEAD_FIELDS if getattr(arguments, name) is not None}
+    given = {name: getattr(arguments, name) for name in HEAD_FIELDS if getattr(arguments, name) is not None}
     problems = [
         f"{name}: a {config.model_type} has no pretrained encoder to choose from"
         for name in given
@@ -155,15 +191,24 @@ def _own_changes(config: PreTrainedConfig, arguments: ModelArguments) -> tuple[d
     ]
     if arguments.freeze != "none" and not issubclass(MODELS[config.model_type], WindowedEncoderClassification):
         problems.append(f"freeze: a {config.model_type} has no pretrained encoder; it must be none")
-    if arguments.feature_statistics == "dataset":
+    if arguments.changes_feature_statistics:
         problems.append(f"feature_statistics: a {config.model_type} does not normalise with stored statistics")
     rate = config.sampling_rate
+    given = {name: value for name, value in given.items() if hasattr(config, name)}
+    window, hop = config.window_samples, config.hop_samples
     if arguments.window_seconds is not None:
-        given["window_samples"] = given["hop_samples"] = round(arguments.window_seconds * rate)
+        window = hop = round(arguments.window_seconds * rate)
     if arguments.hop_seconds is not None:
-        given["hop_samples"] = round(arguments.hop_seconds * rate)
+        hop = round(arguments.hop_seconds * rate)
+    wrong = window_problems(window, hop, getattr(config, "shortest_window", 1), rate)
+    if not wrong and (arguments.window_seconds is not None or arguments.hop_seconds is not None):
+        given |= {"window_samples": window, "hop_samples": hop}
+    problems += wrong
     if arguments.model_name_or_path and hasattr(config, "normalize_waveform"):
-        given |= _published_normalization(arguments.model_name_or_path)
+        try:
+            given |= _published_normalization(arguments.model_name_or_path)
+        except UNREADABLE as error:
+            problems.append(f"model_name_or_path: the preprocessor_config.json cannot be read: {reason_of(error)}")
     return given, problems
 
 
@@ -175,11 +220,14 @@ def _published_normalization(name_or_path: str) -> dict:
     try:
         stated = FeatureExtractionMixin.get_feature_extractor_dict(name)[0]
     except OSError:
+        if Path(name, FEATURE_EXTRACTOR_NAME).exists():
+            raise
         return {}
     return {"normalize_waveform": stated["do_normalize"]} if isinstance(stated.get("do_normalize"), bool) else {}
 
 
-def _config_problems(config: PreTrainedConfig, changes: dict) -> list[str]:
+def _config_changes(config: PreTrainedConfig, changes: dict) -> tuple[dict, list[str]]:
+    """Those values of ``model_config`` that a configuration knows, and what is wrong with the others."""
     hints = {
         name: hint
         for owner in reversed(type(config).__mro__)
@@ -187,7 +235,7 @@ def _config_problems(config: PreTrainedConfig, changes: dict) -> list[str]:
         for name, hint in vars(owner).get("__annotations__", {}).items()
         if not name.startswith("_")
     }
-    problems = []
+    good, problems = {}, []
     for name, value in changes.items():
         if name in _FROM_DATASET:
             problems.append(f"model_config.{name}: comes from the dataset, not from the recipe")
@@ -195,7 +243,31 @@ def _config_problems(config: PreTrainedConfig, changes: dict) -> list[str]:
             problems.append(_unknown(f"model_config.{name}", name, list(hints)))
         elif not _fits(value, hints[name]):
             problems.append(f"model_config.{name}: {value!r} is not of type {_type_name(hints[name])}")
-    return problems
+        else:
+            good[name] = value
+    return good, problems
+
+
+def _with_own_head(
+    config: PreTrainedConfig, extractor: SequenceFeatureExtractor, arguments: ModelArguments, problems: list[str]
+) -> tuple[PreTrainedConfig, SequenceFeatureExtractor]:
+    try:
+        own = own_head_config(config, extractor, arguments)
+        return own, _own_feature_extractor(own)
+    except ValueError as error:
+        problems.append(f"the model's configuration: {reason_of(error)}")
+        return config, extractor
+
+
+def _own_feature_extractor(config: PreTrainedConfig) -> WaveformFeatureExtractor:
+    return WaveformFeatureExtractor(config.sampling_rate, config.window_samples, config.hop_samples)
+
+
+def _no_tagger(name_or_path: str, config: PreTrainedConfig) -> str:
+    return (
+        f"{name_or_path!r} holds a model of type {config.model_type!r}, for which neither this package nor "
+        f"transformers has an audio classification class; possible are {supported_types()}"
+    )
 
 
 def _reset_head(model: PreTrainedModel) -> None:

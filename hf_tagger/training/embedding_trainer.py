@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ def build_trainer(
     frozen = freeze(model, model_arguments.freeze)
     if model_arguments.freeze == "encoder" and model_arguments.cache_embeddings:
         reason = why_not_kept(model, feature_extractor)
+        if _is_sharded(training_arguments):
+            reason = "FSDP and DeepSpeed would shard the head, which then could not be saved with its encoder"
         if reason is None:
             return EmbeddingTrainer(model, training_arguments, feature_extractor, clips, store_folder(data_arguments))
         logger.warning("Embeddings are not kept, every epoch runs the encoder: %s.", reason)
@@ -46,6 +49,12 @@ def build_trainer(
         eval_dataset=clips["validation"],
         frozen=frozen,
     )
+
+
+def _is_sharded(arguments: TaggingArguments) -> bool:
+    """Whether the arguments or ``accelerate launch`` (by its environment) ask for FSDP or DeepSpeed."""
+    launched = any(os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true" for name in ("FSDP", "DEEPSPEED"))
+    return launched or bool(arguments.fsdp) or bool(arguments.deepspeed)
 
 
 class EmbeddingTrainer(TaggingTrainer):
@@ -80,8 +89,9 @@ class EmbeddingTrainer(TaggingTrainer):
             (args.process_index, args.world_size),
         )
         self._extractor = feature_extractor
-        self._embeddings = {id(part): store.embeddings(part, split) for split, part in clips.items() if len(part)}
+        self._embeddings = {part.fingerprint: store.embeddings(part, split) for split, part in clips.items() if part}
         args.dataloader_num_workers = 0  # rows of a file: handing them between processes would take longer
+        args.gradient_checkpointing = False  # no layer of the encoder is computed any more
         super().__init__(
             model=EmbeddingHead(model),
             args=args,
@@ -109,7 +119,7 @@ class EmbeddingTrainer(TaggingTrainer):
     def _windows(self, clips: PreparedClips, share: tuple[int, int]) -> _EmbeddedWindows:
         extractor = self._extractor
         windows = EvaluationWindows(clips, extractor.window_samples, extractor.hop_samples, share)
-        return _EmbeddedWindows(windows, self._embeddings[id(clips)])
+        return _EmbeddedWindows(windows, self._embeddings[clips.fingerprint])
 
 
 class _EmbeddedWindows(Dataset):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -24,20 +24,28 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     WhisperFeatureExtractor,
 )
+from transformers.utils import ModelOutput
 
 from ..data.base import MULTI_LABEL
 from ..data.pcm import PreparedClips
 from ..data.windows import EvaluationWindows, WindowCollator
 from ..errors import HfTaggerError
 from ..models import WaveformFeatureExtractor, WindowedEncoderClassification
+from ..models.input_features import input_features
 from .checkpoints import is_head
-from .input_features import input_features
 
 # Their models pool by a plain mean (or AST's two tokens), because their inputs have no padding.
 _WITHOUT_PADDING = (
     WaveformFeatureExtractor, ASTFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 )  # fmt: skip
 _VERSION = 1  # part of a file's name; raise it when the computation changes
+# What a configuration says of labels, head and origin. Everything else may change embeddings, also with equal weights
+# (strides, attention heads, where the norms are).
+_NOT_OF_THE_ENCODER = (
+    "id2label", "label2id", "num_labels", "problem_type", "classifier_proj_size", "head_hidden_size", "head_dropout",
+    "windows_per_group", "architectures", "auto_map", "_name_or_path", "dtype",
+)  # fmt: skip
+_ONLY_IN_TRAINING = "masked_spec_embed"  # made anew, at random, where a published checkpoint lacks it
 
 
 class EmbeddingHead(nn.Module):
@@ -55,12 +63,18 @@ class EmbeddingHead(nn.Module):
         self.projector = getattr(model, "projector", None)
         self.classifier = model.classifier
 
+    def mix(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """What the learned sum makes of all layers: ``[N, layers + 1, hidden]`` → ``[N, hidden]``; without such a sum
+        embeddings ``[N, hidden]`` stay as they are."""
+        if self.layer_sum is not None:
+            return self.layer_sum(embeddings)
+        if self.layer_weights is not None:
+            return (embeddings * self.layer_weights.softmax(dim=0)[:, None]).sum(dim=1)
+        return embeddings
+
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         """``[N, hidden]`` or ``[N, layers + 1, hidden]`` → logits ``[N, labels]``."""
-        if self.layer_sum is not None:
-            embeddings = self.layer_sum(embeddings)
-        elif self.layer_weights is not None:
-            embeddings = (embeddings * self.layer_weights.softmax(dim=0)[:, None]).sum(dim=1)
+        embeddings = self.mix(embeddings)
         if self.projector is not None:
             embeddings = self.projector(embeddings)
         return self.classifier(embeddings)
@@ -78,20 +92,61 @@ def why_not_kept(model: PreTrainedModel, feature_extractor: SequenceFeatureExtra
 
 
 def window_embeddings(model: PreTrainedModel, features: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Embeddings of windows: what a model reads, ``N`` windows → ``[N, hidden]`` or ``[N, layers + 1, hidden]``."""
+    """What the head of a model hears of windows, before a learned sum of layers.
+
+    Args:
+        model: A model whose embeddings can be kept.
+        features: What the model reads of ``N`` windows.
+
+    Returns:
+        ``[N, hidden]``, or ``[N, layers + 1, hidden]`` for a learned sum.
+    """
     if isinstance(model, WindowedEncoderClassification):
         return model.window_embeddings(**features)
-    encoder = model.encoder if hasattr(model, "encoder") else model.base_model
     weighted = getattr(model.config, "use_weighted_layer_sum", False)
-    output = encoder(**features, output_hidden_states=weighted)
+    output = _encoder(model)(**features, output_hidden_states=weighted)
     if weighted:
         return torch.stack([state.mean(dim=1) for state in output.hidden_states], dim=1)
-    pooled = getattr(output, "pooler_output", None)  # AST: the mean of its two special tokens
-    return output.last_hidden_state.mean(dim=1) if pooled is None else pooled
+    return _pooled(output)
+
+
+def layer_embeddings(model: PreTrainedModel, features: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Embeddings by every layer, whichever the head hears: ``hidden_states``, pooled as the last one is.
+
+    The last one is the encoder's output, also where a final norm makes it differ from the last of ``hidden_states``.
+
+    Args:
+        model: A model whose embeddings can be kept.
+        features: What the model reads of ``N`` windows.
+
+    Returns:
+        ``[N, layers + 1, hidden]``, the first one of the encoder's input.
+    """
+    if isinstance(model, WindowedEncoderClassification):
+        return torch.stack([state.mean(dim=1) for state in model.hidden_states(**features, every_layer=True)], dim=1)
+    output = _encoder(model)(**features, output_hidden_states=True)
+    frames = slice(2) if _special_tokens(output) is not None else slice(None)
+    below = [state[:, frames].mean(dim=1) for state in output.hidden_states[:-1]]
+    return torch.stack([*below, _pooled(output)], dim=1)
+
+
+def _encoder(model: PreTrainedModel) -> PreTrainedModel:
+    return model.encoder if hasattr(model, "encoder") else model.base_model
+
+
+def _pooled(output: ModelOutput) -> torch.Tensor:
+    tokens = _special_tokens(output)
+    return output.last_hidden_state.mean(dim=1) if tokens is None else tokens
+
+
+def _special_tokens(output: ModelOutput) -> torch.Tensor | None:
+    return getattr(output, "pooler_output", None)  # AST: the mean of its two special tokens, which come first
 
 
 class EmbeddingStore:
     """Embeddings of all windows of clips at fixed hops, in a memory-mapped file a split.
+
+    A file is written under a temporary name and renamed when it is whole, so that no half file is ever read.
 
     Args:
         model: The model, already on its device.
@@ -123,7 +178,7 @@ class EmbeddingStore:
         """Embeddings of a split's windows, in the order of :class:`EvaluationWindows`; computed if not yet on disk.
 
         Args:
-            clips: The clips.
+            clips: The clips, at least one.
             name: The split, for the progress bar.
 
         Returns:
@@ -134,53 +189,64 @@ class EmbeddingStore:
         """
         key = hashlib.sha256(f"{self._model_key} {clips.fingerprint}".encode()).hexdigest()[:32]
         path = self.folder / f"embeddings-{key}.npy"
-        if not path.exists():
+        # The first process decides for all: another run may finish the file between two looks at the disk.
+        exists, partial = self._as_first_process((path.exists(), path.with_suffix(f".{uuid.uuid4().hex}.partial")))
+        if not exists:
             try:
-                self._compute(clips, path, name)
+                self._compute(clips, partial, name)
+                if self.process[0] == 0:
+                    partial.replace(path)
             except OSError as error:
                 raise HfTaggerError(
                     f"The embeddings could not be written to {self.folder}: {error}. Free some space, set cache_dir "
                     f"to another disk, or set cache_embeddings: false."
                 ) from error
+            finally:
+                if self.process[0] == 0:
+                    partial.unlink(missing_ok=True)
         self._wait()
         return np.load(path, mmap_mode="r")
 
     @torch.no_grad()
     def _compute(self, clips: PreparedClips, path: Path, name: str) -> None:
-        extractor, (rank, processes) = self.feature_extractor, self.process
+        extractor, (rank, _) = self.feature_extractor, self.process
         windows = EvaluationWindows(clips, extractor.window_samples, extractor.hop_samples, self.process)
-        self._wait()  # all have seen that the file is not there
-        partial = path.with_suffix(".partial" if processes > 1 else f".{os.getpid()}.partial")
         if rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             total = len(EvaluationWindows(clips, extractor.window_samples, extractor.hop_samples))
             shape = tuple(self._embed(windows[0]["input_values"][None]).shape[1:])
-            np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=(total, *shape)).flush()
+            np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(total, *shape)).flush()
         self._wait()
-        file = np.lib.format.open_memmap(partial, mode="r+")
+        start = np.load(path, mmap_mode="r").offset
         loader = DataLoader(
             windows, self.batch_size, collate_fn=WindowCollator(MULTI_LABEL, 0), num_workers=self.num_workers
         )
+        rows = iter(windows.rows.tolist())
         bar = tqdm(total=len(windows), desc=f"Embedding {name} windows", unit="window", disable=rank != 0)
-        done = 0
-        for batch in loader:
-            embedded = self._embed(batch["input_values"]).float().cpu().numpy()
-            if not np.isfinite(embedded).all():
-                raise HfTaggerError("The encoder's outputs are NaN or infinite. Compute without fp16.")
-            file[windows.rows[done : done + len(embedded)]] = embedded
-            done += len(embedded)
-            bar.update(len(embedded))
-        bar.close()
-        file.flush()
+        # Written, not memory-mapped: on a full disk a write is an error, a mapped page kills the process.
+        with bar, open(path, "r+b") as file:
+            for batch in loader:
+                embedded = self._embed(batch["input_values"]).float().cpu().numpy()
+                if not np.isfinite(embedded).all():
+                    raise HfTaggerError("The encoder's outputs are NaN or infinite. Compute without fp16.")
+                for embedding in embedded:
+                    file.seek(start + next(rows) * embedding.nbytes)
+                    file.write(embedding.tobytes())
+                bar.update(len(embedded))
         self._wait()
-        if rank == 0:
-            partial.replace(path)
 
     def _embed(self, windows: torch.Tensor) -> torch.Tensor:
         device = self.model.device
         dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.mixed_precision)
+        features = self._features(windows.to(device))  # outside of autocast, as in training
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            return window_embeddings(self.model, self._features(windows.to(device)))
+            return window_embeddings(self.model, features)
+
+    def _as_first_process(self, values: tuple) -> list:
+        values = list(values)
+        if self.process[1] > 1:
+            torch.distributed.broadcast_object_list(values, src=0)
+        return values
 
     def _wait(self) -> None:
         if self.process[1] > 1:
@@ -191,13 +257,10 @@ def _model_key(model: PreTrainedModel, feature_extractor: SequenceFeatureExtract
     """A hash of everything that embeddings depend on, the clips aside: encoder, what is pooled, precision."""
     digest = hashlib.sha256(f"{_VERSION} {mixed_precision} {model.dtype} {type(model).__name__}".encode())
     for name, tensor in model.state_dict().items():
-        if not is_head(name):
+        if not is_head(name) and not name.endswith(_ONLY_IN_TRAINING):
             digest.update(f"\n{name} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    config = {key: value for key, value in model.config.to_dict().items() if key in _POOLED_BY}
-    config |= {key: value for key, value in feature_extractor.to_dict().items() if key != "processor_class"}
-    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    config = {key: value for key, value in model.config.to_dict().items() if key not in _NOT_OF_THE_ENCODER}
+    extractor = {key: value for key, value in feature_extractor.to_dict().items() if key != "processor_class"}
+    digest.update(json.dumps([config, extractor], sort_keys=True, default=str).encode())
     return digest.hexdigest()
-
-
-_POOLED_BY = ("layer", "pooling", "use_weighted_layer_sum", "normalize_waveform", "layer_norm_eps", "hidden_act")

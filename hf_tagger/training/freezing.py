@@ -16,6 +16,7 @@ _FEATURE_ENCODERS = (
     "feature_projection",  # wav2vec2-BERT, whose frames come from the feature extractor
 )
 _TOGETHER = {"encoder.conv1": ("encoder.conv1", "encoder.conv2")}
+_SOURCE = "the model arguments"
 
 
 def freeze(model: PreTrainedModel, part: str) -> list[nn.Module]:
@@ -29,9 +30,11 @@ def freeze(model: PreTrainedModel, part: str) -> list[nn.Module]:
         The frozen modules. Keep them in eval mode: ``model.train()`` switches all modules to training, also these.
 
     Raises:
-        RecipeError: If the model has no such part.
+        RecipeError: If the part is not known, or if the model has no such part.
     """
     modules = {"none": list, "feature_encoder": lambda: _feature_encoder(model), "encoder": lambda: _encoder(model)}
+    if part not in modules:
+        raise RecipeError([f"freeze: {part!r} is not known; it must be one of {', '.join(modules)}"], _SOURCE)
     frozen = modules[part]()
     for module in frozen:
         module.requires_grad_(False)
@@ -41,22 +44,22 @@ def freeze(model: PreTrainedModel, part: str) -> list[nn.Module]:
 
 def has_encoder(model: PreTrainedModel) -> bool:
     """Whether a model is an encoder with a head, and not one network that is trained as a whole."""
-    return (bool(model.base_model_prefix) and hasattr(model, model.base_model_prefix)) or hasattr(model, "encoder")
+    return any(isinstance(child, PreTrainedModel) for child in model.children())
 
 
 def _encoder(model: PreTrainedModel) -> list[nn.Module]:
     if not has_encoder(model):
         raise RecipeError(
             [f"freeze: encoder: {type(model).__name__} is trained as a whole and has no pretrained encoder; use none"],
-            "the model arguments",
+            _SOURCE,
         )
     return [module for name, module in model.named_children() if name not in HEAD_MODULES]
 
 
 def _feature_encoder(model: PreTrainedModel) -> list[nn.Module]:
     own = getattr(model, "feature_encoder_name", "")
-    base = model.base_model if model.base_model is not model else model
-    for root, names in ((model, (own,) if own else ()), (base, _FEATURE_ENCODERS), (model, _FEATURE_ENCODERS)):
+    encoders = [(child, _FEATURE_ENCODERS) for child in model.children() if isinstance(child, PreTrainedModel)]
+    for root, names in ((model, (own,) if own else ()), *encoders, (model, _FEATURE_ENCODERS)):
         for name in names:
             if _has(root, name):
                 return [root.get_submodule(part) for part in _TOGETHER.get(name, (name,))]
@@ -65,7 +68,7 @@ def _feature_encoder(model: PreTrainedModel) -> list[nn.Module]:
             f"freeze: feature_encoder: {type(model).__name__} has none; possible are none"
             + (" and encoder" if has_encoder(model) else "")
         ],
-        "the model arguments",
+        _SOURCE,
     )
 
 

@@ -17,8 +17,8 @@ from ..data.pcm import PreparedClips
 from ..data.windows import EvaluationWindows, WindowCollator, encode_labels
 from ..errors import DatasetError, HfTaggerError
 from ..evaluation.metrics import DEFAULT_METRIC, TaggingMetrics, check_selectable
+from ..models.input_features import input_features
 from ..models.windowed_classification import classification_loss
-from .input_features import input_features
 
 _SMALLEST_PROBABILITY = 1e-7  # keeps the logarithm of the clip loss finite
 

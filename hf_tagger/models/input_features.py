@@ -4,16 +4,14 @@ Our own models read waveforms. Stock models of transformers read what their feat
 itself works clip by clip on the CPU, so the usual ones are computed here, equal to it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
 from transformers import ASTFeatureExtractor, SequenceFeatureExtractor, Wav2Vec2FeatureExtractor
 
-from ..models import WaveformFeatureExtractor
-from ..models.encoder_classification import normalize_windows
-from ..models.filterbank import KaldiFilterbank
+from .encoder_classification import normalize_windows
+from .feature_extraction_waveform import WaveformFeatureExtractor
+from .filterbank import KaldiFilterbank
 
 InputFeatures = Callable[[torch.Tensor], dict[str, torch.Tensor]]
 """Windows float32 ``[N, samples]`` → the model's keyword arguments."""
