@@ -9,10 +9,10 @@ from tiny_encoders import HIDDEN, LAYERS, LENGTHS, build_tagger, noise_clips, sa
 
 from hf_tagger.errors import HfTaggerError
 from hf_tagger.models.encoder_classification import normalize_windows
+from hf_tagger.models.input_features import input_features
 from hf_tagger.models.windowing import cut_windows
 from hf_tagger.training import embeddings
 from hf_tagger.training.embeddings import EmbeddingHead, EmbeddingStore, layer_embeddings, window_embeddings
-from hf_tagger.models.input_features import input_features
 
 CASES = [
     ("mert", {}),
