@@ -177,6 +177,13 @@ def test_multi_label_cards_speak_of_tags():
     assert card.data.eval_results[0].metric_type == "ap_macro"
 
 
+def test_several_labels_a_clip_are_probabilities_of_their_own_in_every_version_of_transformers():
+    """Its pipeline takes a softmax before 5.23, whatever the model says."""
+    metrics = {"test": dict.fromkeys(METRIC_NAMES[MULTI], 0.5) | {"tags_scored": 3, "tags_left_out": 0}}
+    assert 'function_to_apply="sigmoid"' in snippet(make_summary(problem_type=MULTI, metrics=metrics))
+    assert "function_to_apply" not in snippet(make_summary())
+
+
 @pytest.mark.parametrize(
     ("changes", "loud"),
     [
