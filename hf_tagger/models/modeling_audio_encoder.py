@@ -49,6 +49,14 @@ class AudioEncoderForAudioClassification(WindowedEncoderClassification):
         """
         self.encoder = _audio_part(encoder)
 
+    def save_pretrained(self, save_directory, **kwargs) -> None:
+        """Saves weights under the names that they have here.
+
+        By default transformers gives the encoder's weights the names of its first release, which its older versions do
+        not undo for an encoder that is a part of another model (seen with AST in 5.10).
+        """
+        super().save_pretrained(save_directory, **{"save_original_format": False, **kwargs})
+
     def hidden_states(self, input_values: torch.Tensor, every_layer: bool) -> tuple[torch.Tensor, ...]:
         """``[N, samples]`` → one or all hidden states ``[N, frames, hidden]``."""
         features = {
