@@ -7,6 +7,9 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
+
+import torch
 
 from .errors import HfTaggerError
 
@@ -42,3 +45,30 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def check_device(name: str | None) -> None:
+    """Raises HfTaggerError if ``--device`` names nothing that this machine can compute on."""
+    try:
+        torch.empty(0, device=name or "cpu")
+    except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch was built without it
+        reason = str(error).splitlines()[0]
+        raise HfTaggerError(f"--device {name} cannot be used here: {reason}") from error
+
+
+def output_file(name: str | None) -> Path | None:
+    """The path of a file to write after the work, with the folders above it made before; None if none is asked for.
+
+    Raises:
+        HfTaggerError: If it is a folder, or lies below a file.
+    """
+    if name is None:
+        return None
+    path = Path(name).expanduser()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HfTaggerError(f"--output {name}: the folder {path.parent} cannot be made: {error.strerror}.") from error
+    if path.is_dir():
+        raise HfTaggerError(f"--output {name} is a folder; name a file.")
+    return path

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from . import __version__
 from .audio import load_mono
+from .command_line import output_file
 from .data.base import TaggingDatasetDict
 from .data.pcm import PreparedClips
 from .embedder import ClipEmbeddings, Embedder
@@ -255,5 +256,5 @@ def check_output(path: Path, overwrite: bool) -> Path:
         raise HfTaggerError(f"{path} is a folder; name a file, such as {path / 'embeddings.parquet'}.")
     if path.exists() and not overwrite:
         raise HfTaggerError(f"{path} exists already. Name another file, or add --overwrite.")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    output_file(str(path))
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -85,7 +86,7 @@ class ModelArguments:
 
     def __post_init__(self) -> None:
         infinity = math.inf
-        if isinstance(self.layer, str) and self.layer.lstrip("-").isdigit():
+        if isinstance(self.layer, str) and re.fullmatch(r"-?[0-9]+", self.layer):
             self.layer = int(self.layer)
         problems = range_problems(
             self,

@@ -33,7 +33,9 @@ _NOT_OF_THE_EXPERIMENT = (
 )
 
 
-def parse_recipe(argv: Sequence[str] | None = None) -> tuple[DataArguments, ModelArguments, TaggingArguments]:
+def parse_recipe(
+    argv: Sequence[str] | None = None, check_model: bool = True
+) -> tuple[DataArguments, ModelArguments, TaggingArguments]:
     """Reads ``[RECIPE.yaml] [--field value …]``.
 
     A flag overrides the recipe. A boolean flag may stand alone (``--bf16``), and so may ``--resume_from_checkpoint``.
@@ -41,6 +43,7 @@ def parse_recipe(argv: Sequence[str] | None = None) -> tuple[DataArguments, Mode
 
     Args:
         argv: The command line without the program's name; default: that of this process.
+        check_model: Read the recipe's model and check the fields against it; False for those who bring another model.
 
     Returns:
         The data, model and training arguments.
@@ -78,7 +81,7 @@ def parse_recipe(argv: Sequence[str] | None = None) -> tuple[DataArguments, Mode
             problems += error.problems
         except (ValueError, TypeError, ImportError, OSError) as error:  # transformers' own checks of TrainingArguments
             problems.append(" ".join(str(error).split()))
-    problems += _check_names(arguments)
+    problems += _check_names(arguments, check_model)
     if problems:
         raise RecipeError(problems, path or "the command line")
     return tuple(arguments[argument_class] for argument_class in _ARGUMENT_CLASSES)
@@ -106,12 +109,12 @@ def resolved_recipe(data: DataArguments, model: ModelArguments, training: Taggin
     return {name: value for name, value in recipe.items() if value is not None}
 
 
-def _check_names(arguments: dict[type, object]) -> list[str]:
+def _check_names(arguments: dict[type, object], check_model: bool) -> list[str]:
     """Names that only datasets, models and metrics themselves know; classes that failed their own checks are absent."""
     problems = []
     if DataArguments in arguments:
         problems += argument_problems(arguments[DataArguments])
-    if ModelArguments in arguments:
+    if ModelArguments in arguments and check_model:
         try:
             plan_model(arguments[ModelArguments])
         except RecipeError as error:

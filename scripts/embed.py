@@ -15,11 +15,9 @@ sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dir
 import argparse
 from pathlib import Path
 
-import torch
-
 from hf_tagger import load_tagging_dataset, parse_recipe, prepare_clips
 from hf_tagger.audio_files import find_audio
-from hf_tagger.command_line import run_script
+from hf_tagger.command_line import check_device, run_script
 from hf_tagger.embedder import Embedder
 from hf_tagger.embedding_table import (
     DatasetClips,
@@ -37,7 +35,7 @@ def main(argv: list[str]) -> None:
     output = check_output(Path(options.output).expanduser(), options.overwrite)
     recipe = options.sources[0] if is_recipe(options.sources[0]) else None
     files = [] if recipe else find_audio(options.sources)
-    arguments = parse_recipe([recipe, *overrides])[0] if recipe else None
+    arguments = parse_recipe([recipe, *overrides], check_model=False)[0] if recipe else None
 
     embedder = Embedder.from_pretrained(
         options.model, options.layer, options.all_layers, options.window_seconds, options.hop_seconds, options.device
@@ -87,10 +85,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         parser.error(f"unrecognized arguments: {' '.join(overrides)}")
     if options.batch_size < 1 or options.num_workers < 0:
         raise HfTaggerError("--batch_size must be at least 1, and --num_workers at least 0.")
-    try:
-        torch.device(options.device or "cpu")
-    except RuntimeError as error:
-        raise HfTaggerError(f"--device {options.device}: {error}") from error
+    check_device(options.device)
     return options, overrides
 
 

@@ -14,10 +14,9 @@ sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dir
 import argparse
 import json
 import tempfile
-from pathlib import Path
 
 from hf_tagger import TaggingTrainer, load_tagging_dataset, parse_recipe, prepare_clips
-from hf_tagger.command_line import run_script
+from hf_tagger.command_line import output_file, run_script
 from hf_tagger.run_report import compare_with_run, split_metrics
 from hf_tagger.training.build import check_labels, load_saved_model
 
@@ -31,8 +30,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--split", default="test", choices=("train", "validation", "test"))
     parser.add_argument("--output", help="file for the metrics as JSON")
     options, overrides = parser.parse_known_args(argv)
+    output = output_file(options.output)
 
-    data_arguments, _, training_arguments = parse_recipe([options.recipe, *overrides])
+    data_arguments, _, training_arguments = parse_recipe([options.recipe, *overrides], check_model=False)
     model, feature_extractor = load_saved_model(options.model)
     dataset = load_tagging_dataset(data_arguments, feature_extractor.sampling_rate)
     check_labels(model.config, dataset.label_names, dataset.problem_type)
@@ -47,8 +47,8 @@ def main(argv: list[str]) -> None:
         metrics = split_metrics(prediction, options.split)
         result = {options.split: metrics, "protocol": dataset.protocol_record()}
         print(json.dumps(result, indent=2))
-        if options.output:
-            Path(options.output).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        if output:
+            output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         print(compare_with_run(options.model, options.split, result))
 
 

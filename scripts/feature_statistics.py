@@ -13,10 +13,9 @@ sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dir
 
 import argparse
 import json
-from pathlib import Path
 
 from hf_tagger import load_tagging_dataset, parse_recipe, prepare_clips
-from hf_tagger.command_line import run_script
+from hf_tagger.command_line import output_file, run_script
 from hf_tagger.errors import HfTaggerError
 from hf_tagger.training.build import plan_model
 from hf_tagger.training.feature_statistics import ast_extractor, estimate_feature_statistics
@@ -29,6 +28,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("recipe", help="recipe that finetunes an AST; flags after it override its fields")
     parser.add_argument("--output", help="file for the numbers as JSON")
     options, overrides = parser.parse_known_args(argv)
+    output = output_file(options.output)
 
     data_arguments, model_arguments, training_arguments = parse_recipe([options.recipe, *overrides])
     plan = plan_model(model_arguments)
@@ -49,8 +49,8 @@ def main(argv: list[str]) -> None:
     print("In a recipe these numbers are written")
     print(f"  feature_mean: {numbers['mean']}\n  feature_std: {numbers['std']}")
     print("or estimated at the start of every run: feature_statistics: dataset")
-    if options.output:
-        Path(options.output).write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+    if output:
+        output.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

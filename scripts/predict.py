@@ -14,12 +14,11 @@ sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dir
 import argparse
 import json
 
-import torch
 from tqdm import tqdm
 
 from hf_tagger.audio import load_mono
 from hf_tagger.audio_files import find_audio
-from hf_tagger.command_line import run_script
+from hf_tagger.command_line import check_device, run_script
 from hf_tagger.errors import AudioDecodingError, HfTaggerError
 from hf_tagger.tagging import Tagger
 
@@ -32,10 +31,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON list instead of lines")
     parser.add_argument("--device", default=None, help="for example cuda:0; default: the first accelerator or the CPU")
     options = parser.parse_args(argv)
-    try:
-        torch.device(options.device or "cpu")
-    except RuntimeError as error:
-        raise HfTaggerError(f"--device {options.device}: {error}") from error
+    check_device(options.device)
     if options.top_k < 1:
         raise HfTaggerError(f"--top_k must be at least 1, received {options.top_k}.")
 

@@ -2,7 +2,7 @@
 
 from transformers import HubertConfig
 
-from .heads import LAST, head_problems
+from .heads import LAST, WEIGHTED, head_problems
 from .windowing import window_problems
 
 # Modules of the code that lies beside the published weights. It breaks on transformers since 4.48, and this package's
@@ -66,6 +66,8 @@ class MertConfig(HubertConfig):
             if not kwargs["auto_map"]:
                 del kwargs["auto_map"]
         super().__post_init__(**kwargs)
+        if self.layer == WEIGHTED:
+            self.layerdrop = 0.0  # a layer that is left out would leave a gap in the sum
         problems = [
             f"{name} {getattr(self, name)!r} is not supported; it must be false"
             for name in ("deepnorm", "feature_extractor_cqt", "conv_pos_batch_norm")

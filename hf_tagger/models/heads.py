@@ -49,10 +49,10 @@ class LayerSum(nn.Module):
         super().__init__()
         self.weights = nn.Parameter(torch.zeros(num_states))
 
-    def forward(self, states: torch.Tensor, dim: int = 1) -> torch.Tensor:
-        """``[N, states, …]`` → ``[N, …]``, summed over ``dim``."""
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """``[N, states, …]`` → ``[N, …]``."""
         weights = self.weights.softmax(dim=0).to(states.dtype)
-        return (states.movedim(dim, -1) * weights).sum(dim=-1)
+        return (states.movedim(1, -1) * weights).sum(dim=-1)
 
 
 class MeanPooling(nn.Module):

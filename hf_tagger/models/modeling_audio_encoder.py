@@ -16,6 +16,7 @@ from transformers import AutoModel, PreTrainedConfig
 
 from .configuration_audio_encoder import AudioEncoderConfig
 from .encoder_classification import WindowedEncoderClassification
+from .heads import WEIGHTED
 from .input_features import input_features
 
 
@@ -26,12 +27,12 @@ class AudioEncoderForAudioClassification(WindowedEncoderClassification):
     """
 
     config_class = AudioEncoderConfig
-    base_model_prefix = "encoder"
+    base_model_prefix = "audio_encoder"  # "encoder" is a name within many encoders: loading would mix the two up
     _supports_flash_attn = True
 
     def __init__(self, config: AudioEncoderConfig):
         super().__init__(config)
-        self.encoder = _audio_part(AutoModel.from_config(encoder_config(config)))
+        self.audio_encoder = _audio_part(AutoModel.from_config(encoder_config(config)))
         self._features = input_features(self.make_feature_extractor())
         self.build_head()
         self.post_init()
@@ -47,7 +48,7 @@ class AudioEncoderForAudioClassification(WindowedEncoderClassification):
         Args:
             encoder: An encoder of ``config.encoder``'s type, with as many layers as are kept.
         """
-        self.encoder = _audio_part(encoder)
+        self.audio_encoder = _audio_part(encoder)
 
     def save_pretrained(self, save_directory, **kwargs) -> None:
         """Saves weights under the names that they have here.
@@ -63,7 +64,7 @@ class AudioEncoderForAudioClassification(WindowedEncoderClassification):
             name: value.to(self.dtype) if value.is_floating_point() else value
             for name, value in self._features(input_values.float()).items()
         }
-        output = self.encoder(**features, output_hidden_states=every_layer, return_dict=True)
+        output = self.audio_encoder(**features, output_hidden_states=every_layer, return_dict=True)
         if not every_layer:
             return (output.last_hidden_state,)
         return (*output.hidden_states[:-1], output.last_hidden_state)
@@ -74,8 +75,10 @@ def encoder_config(config: AudioEncoderConfig) -> PreTrainedConfig:
     encoder = copy.deepcopy(config.encoder)
     if type(config.layer) is int:
         encoder.num_hidden_layers = config.layer
-    if config.layer == "weighted" and getattr(encoder, "layerdrop", 0):
-        encoder.layerdrop = 0.0  # a layer that is left out would leave a gap in the sum
+    if config.layer == WEIGHTED:
+        for name in ("layerdrop", "encoder_layerdrop"):
+            if hasattr(encoder, name):
+                setattr(encoder, name, 0.0)  # a layer that is left out would leave a gap in the sum
     return encoder
 
 

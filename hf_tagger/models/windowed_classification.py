@@ -75,22 +75,31 @@ class WindowedAudioClassification(PreTrainedModel):
         """``[N, T]`` → ``[N, C]``. Windows of one length are computed together, without their padding: norms over time
         (MERT's group norm, batch norm in training) would mix it into the music, and no mask could take it out again."""
         if attention_mask is None:
-            return self.window_logits(input_values)
+            return self._checked_logits(input_values)
         exists = attention_mask.bool()
         lengths = exists.sum(dim=1)  # [N]
         distinct = lengths.unique().tolist()
         if distinct == [input_values.shape[1]]:
-            return self.window_logits(input_values)
+            return self._checked_logits(input_values)
         if distinct[0] == 0:
             raise ValueError("attention_mask leaves a window without samples; every window needs at least one.")
         logits = None
         for length in distinct:
             rows = lengths == length
-            of_length = self.window_logits(input_values[rows][exists[rows]].view(-1, length))
+            of_length = self._checked_logits(input_values[rows][exists[rows]].view(-1, length))
             if logits is None:
                 logits = of_length.new_zeros(len(lengths), of_length.shape[1])
             logits[rows] = of_length
         return logits
+
+    def _checked_logits(self, input_values: torch.Tensor) -> torch.Tensor:
+        shortest = getattr(self.config, "shortest_window", 1)
+        if input_values.shape[1] < shortest:
+            raise ValueError(
+                f"A window of {input_values.shape[1]} samples is too short for this model, which needs at least "
+                f"{shortest}. Shorter audio can be repeated, as the feature extractor does."
+            )
+        return self.window_logits(input_values)
 
     def _clip_logits(
         self, input_values: torch.Tensor, window_mask: torch.Tensor | None, attention_mask: torch.Tensor | None

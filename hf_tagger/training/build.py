@@ -16,7 +16,6 @@ from transformers import (
     MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
     AutoFeatureExtractor,
     AutoModelForAudioClassification,
-    FeatureExtractionMixin,
     PreTrainedConfig,
     PreTrainedModel,
     SequenceFeatureExtractor,
@@ -25,21 +24,23 @@ from transformers.utils import FEATURE_EXTRACTOR_NAME
 
 from ..arguments import ModelArguments
 from ..errors import HfTaggerError, RecipeError
-from ..models import MODELS, WaveformFeatureExtractor, WindowedEncoderClassification, list_models
+from ..models import MODELS, WaveformFeatureExtractor, list_models
 from .checkpoints import HEAD_MODULES, UNREADABLE, expanded, load_weights, reason_of, saved_config
 from .encoder_heads import HEAD_FIELDS, load_with_own_head, own_head_config, wants_own_head
+from .own_models import own_changes, own_feature_extractor
 from .stock_models import (
     is_stock,
     load_stock_model,
     stock_changes,
     stock_feature_extractor,
     supported_types,
-    window_problems,
 )
 
 # They come from the dataset (contract: never from the recipe).
 _FROM_DATASET = ("num_labels", "id2label", "label2id", "problem_type")
 _SOURCE = "the model arguments"
+# With another of them a saved head does not know what it hears, or what its outputs mean.
+_OF_A_HEAD = ("id2label", "layer", "head_hidden_size")
 
 
 @dataclass
@@ -77,7 +78,7 @@ def plan_model(arguments: ModelArguments) -> ModelPlan:
     config = _changed(config, changes, problems)  # first: the fields below count in its sampling rate and its layers
     own_head = stock and wants_own_head(config, arguments)
     plain = dataclasses.replace(arguments, **dict.fromkeys(HEAD_FIELDS)) if own_head else arguments
-    changes, impossible = stock_changes(config, plain) if stock else _own_changes(config, arguments)
+    changes, impossible = stock_changes(config, plain) if stock else own_changes(config, arguments)
     problems += impossible
     config = _changed(config, changes, problems)
     if getattr(config, "num_hidden_layers", 1) < 1:
@@ -85,7 +86,7 @@ def plan_model(arguments: ModelArguments) -> ModelPlan:
     else:
         problems += _building_problems(config)
     try:
-        extractor = stock_feature_extractor(config, arguments) if stock else _own_feature_extractor(config)
+        extractor = stock_feature_extractor(config, arguments) if stock else own_feature_extractor(config)
     except RecipeError as error:
         problems += error.problems
     if own_head and not problems:
@@ -116,10 +117,10 @@ def build_model(plan: ModelPlan, label_names: list[str], problem_type: str) -> P
     if is_stock(saved) and not is_stock(config):
         return load_with_own_head(plan.arguments, config)
     if is_stock(config):
-        model, _ = load_stock_model(plan.arguments, config)
+        model = load_stock_model(plan.arguments, config)
     else:
-        model, _ = load_weights(MODELS[config.model_type], name, config, new_head=True)
-    if saved.id2label != config.id2label:
+        model = load_weights(MODELS[config.model_type], name, config, new_head=True)
+    if any(getattr(saved, field, None) != getattr(config, field, None) for field in _OF_A_HEAD):
         _reset_head(model)
     return model
 
@@ -139,13 +140,15 @@ def load_saved_model(name_or_path: str) -> tuple[PreTrainedModel, SequenceFeatur
         try:
             extractor = AutoFeatureExtractor.from_pretrained(expanded(name_or_path), trust_remote_code=False)
         except UNREADABLE as error:
-            message = f"The feature extractor in {name_or_path} cannot be read: {reason_of(error)}"
-            raise HfTaggerError(message) from error
+            if not isinstance(error, OSError) or Path(expanded(name_or_path), FEATURE_EXTRACTOR_NAME).exists():
+                message = f"The feature extractor in {name_or_path} cannot be read: {reason_of(error)}"
+                raise HfTaggerError(message) from error
+            extractor = None
         if not isinstance(extractor, WaveformFeatureExtractor):  # published by others, as MERT is
-            extractor = _own_feature_extractor(config)
+            extractor = own_feature_extractor(config)
     else:
         raise HfTaggerError(f"{_no_tagger(name_or_path, config)}.")
-    model, _ = load_weights(AutoModelForAudioClassification, name_or_path, config, new_head=False)
+    model = load_weights(AutoModelForAudioClassification, name_or_path, config, new_head=False)
     return model, extractor
 
 
@@ -181,51 +184,6 @@ def _building_problems(config: PreTrainedConfig) -> list[str]:
     return []
 
 
-def _own_changes(config: PreTrainedConfig, arguments: ModelArguments) -> tuple[dict, list[str]]:
-    """The changes of one of our configurations that the recipe's fields ask for, and what it does not know."""
-    given = {name: getattr(arguments, name) for name in HEAD_FIELDS if getattr(arguments, name) is not None}
-    problems = [
-        f"{name}: a {config.model_type} has no pretrained encoder to choose from"
-        for name in given
-        if not hasattr(config, name)
-    ]
-    if arguments.freeze != "none" and not issubclass(MODELS[config.model_type], WindowedEncoderClassification):
-        problems.append(f"freeze: a {config.model_type} has no pretrained encoder; it must be none")
-    if arguments.changes_feature_statistics:
-        problems.append(f"feature_statistics: a {config.model_type} does not normalise with stored statistics")
-    rate = config.sampling_rate
-    given = {name: value for name, value in given.items() if hasattr(config, name)}
-    window, hop = config.window_samples, config.hop_samples
-    if arguments.window_seconds is not None:
-        window = hop = round(arguments.window_seconds * rate)
-    if arguments.hop_seconds is not None:
-        hop = round(arguments.hop_seconds * rate)
-    wrong = window_problems(window, hop, getattr(config, "shortest_window", 1), rate)
-    if not wrong and (arguments.window_seconds is not None or arguments.hop_seconds is not None):
-        given |= {"window_samples": window, "hop_samples": hop}
-    problems += wrong
-    if arguments.model_name_or_path and hasattr(config, "normalize_waveform"):
-        try:
-            given |= _published_normalization(arguments.model_name_or_path)
-        except UNREADABLE as error:
-            problems.append(f"model_name_or_path: the preprocessor_config.json cannot be read: {reason_of(error)}")
-    return given, problems
-
-
-def _published_normalization(name_or_path: str) -> dict:
-    """What the feature extractor beside published weights says about normalising the waveform."""
-    name = expanded(name_or_path)
-    if "normalize_waveform" in PreTrainedConfig.get_config_dict(name)[0]:  # one of ours: its configuration says it
-        return {}
-    try:
-        stated = FeatureExtractionMixin.get_feature_extractor_dict(name)[0]
-    except OSError:
-        if Path(name, FEATURE_EXTRACTOR_NAME).exists():
-            raise
-        return {}
-    return {"normalize_waveform": stated["do_normalize"]} if isinstance(stated.get("do_normalize"), bool) else {}
-
-
 def _config_changes(config: PreTrainedConfig, changes: dict) -> tuple[dict, list[str]]:
     """Those values of ``model_config`` that a configuration knows, and what is wrong with the others."""
     hints = {
@@ -253,14 +211,10 @@ def _with_own_head(
 ) -> tuple[PreTrainedConfig, SequenceFeatureExtractor]:
     try:
         own = own_head_config(config, extractor, arguments)
-        return own, _own_feature_extractor(own)
+        return own, own_feature_extractor(own)
     except ValueError as error:
         problems.append(f"the model's configuration: {reason_of(error)}")
         return config, extractor
-
-
-def _own_feature_extractor(config: PreTrainedConfig) -> WaveformFeatureExtractor:
-    return WaveformFeatureExtractor(config.sampling_rate, config.window_samples, config.hop_samples)
 
 
 def _no_tagger(name_or_path: str, config: PreTrainedConfig) -> str:

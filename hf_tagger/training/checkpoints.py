@@ -67,9 +67,7 @@ def saved_config(name_or_path: str) -> PreTrainedConfig:
         ) from error
 
 
-def load_weights(
-    model_class: type, name_or_path: str, config: PreTrainedConfig, new_head: bool
-) -> tuple[PreTrainedModel, list[str]]:
+def load_weights(model_class: type, name_or_path: str, config: PreTrainedConfig, new_head: bool) -> PreTrainedModel:
     """A model with saved weights, in float32 also where they were published in half precision.
 
     Args:
@@ -77,9 +75,6 @@ def load_weights(
         name_or_path: Folder or Hub repository.
         config: The model's configuration, which may differ from the saved one in its head.
         new_head: Whether a head that is not saved, or of another size, is made anew; otherwise it is an error.
-
-    Returns:
-        The model, and the names of the weights made anew.
 
     Raises:
         HfTaggerError: If the weights cannot be read, or are not those of this model; the first wrong names are given.
@@ -120,7 +115,7 @@ def load_weights(
     left_out = [name for name in info["unexpected_keys"] if not is_head(name)]
     if left_out:
         logger.info("Not used of %s: %s", name_or_path, ", ".join(sorted(left_out)))
-    return model, [*missing, *mismatched]
+    return model
 
 
 def is_head(name: str) -> bool:

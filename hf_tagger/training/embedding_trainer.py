@@ -15,7 +15,7 @@ from ..arguments import DataArguments, ModelArguments, TaggingArguments
 from ..data.pcm import PreparedClips, store_folder
 from ..data.windows import EvaluationWindows, TrainingWindows
 from .embeddings import EmbeddingHead, EmbeddingStore, why_not_kept
-from .freezing import freeze
+from .freezing import freeze, freeze_unused
 from .trainer import TaggingTrainer
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ def build_trainer(
     training_arguments: TaggingArguments,
 ) -> TaggingTrainer:
     """The trainer that a recipe asks for: of the whole model, or of its head on kept embeddings."""
+    freeze_unused(model)
     frozen = freeze(model, model_arguments.freeze)
     if model_arguments.freeze == "encoder" and model_arguments.cache_embeddings:
         reason = why_not_kept(model, feature_extractor)

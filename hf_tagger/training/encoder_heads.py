@@ -63,11 +63,11 @@ def load_with_own_head(arguments: ModelArguments, config: AudioEncoderConfig) ->
     """The tagger with the checkpoint's encoder and a head made anew."""
     name, kept = arguments.model_name_or_path, encoder_config(config)
     model = MODELS[config.model_type](config)
+    length = getattr(kept, "max_length", None)
     if isinstance(kept, ASTConfig):
-        length, kept.max_length = kept.max_length, saved_config(name).max_length
-        encoder, _ = load_weights(AutoModel, name, kept, new_head=True)
+        kept.max_length = saved_config(name).max_length
+    encoder = load_weights(AutoModel, name, kept, new_head=True)
+    if isinstance(kept, ASTConfig):
         resize_position_embeddings(encoder, length)
-    else:
-        encoder, _ = load_weights(AutoModel, name, kept, new_head=True)
     model.load_encoder(encoder)
     return model

@@ -78,3 +78,15 @@ def _has(root: nn.Module, name: str) -> bool:
     except AttributeError:
         return False
     return True
+
+
+def freeze_unused(model: nn.Module) -> None:
+    """Takes the vector that stands for masked frames out of training where no frame is masked.
+
+    It would wait for a gradient that never comes, which stops DistributedDataParallel with gradient checkpointing.
+    """
+    for module in model.modules():
+        config, vector = getattr(module, "config", None), getattr(module, "masked_spec_embed", None)
+        masks = getattr(config, "apply_spec_augment", True) and getattr(config, "mask_time_prob", 0) > 0
+        if isinstance(vector, nn.Parameter) and not masks:
+            vector.requires_grad_(False)

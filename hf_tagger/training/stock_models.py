@@ -198,16 +198,16 @@ def _shortest_window(config: PreTrainedConfig, extractor: SequenceFeatureExtract
     return samples
 
 
-def load_stock_model(arguments: ModelArguments, config: PreTrainedConfig) -> tuple[PreTrainedModel, list[str]]:
-    """The checkpoint's model with the dataset's labels, and the names of the weights made anew."""
+def load_stock_model(arguments: ModelArguments, config: PreTrainedConfig) -> PreTrainedModel:
+    """The checkpoint's model with the dataset's labels."""
     name = arguments.model_name_or_path
     if not isinstance(config, ASTConfig):
         return load_weights(AutoModelForAudioClassification, name, config, new_head=True)
     as_saved = copy.deepcopy(config)
     as_saved.max_length = saved_config(name).max_length  # so that its position embeddings are read …
-    model, new = load_weights(AutoModelForAudioClassification, name, as_saved, new_head=True)
+    model = load_weights(AutoModelForAudioClassification, name, as_saved, new_head=True)
     resize_position_embeddings(model, config.max_length)  # … and then resized instead of made anew
-    return model, new
+    return model
 
 
 def resize_position_embeddings(model: PreTrainedModel, max_length: int) -> None:

@@ -21,6 +21,7 @@ from hf_tagger.training.build import build_model, plan_model
 from hf_tagger.training.feature_statistics import set_feature_statistics
 
 TAGS, MULTI_LABEL = ["drums", "bass", "strings"], "multi_label_classification"
+WAVEFORM = "Wav2Vec2FeatureExtractor"
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +100,12 @@ def test_attention_over_huberts_frames(hubert):
         expected = model.classifier(model.pooling(state))
         assert not torch.allclose(model.pooling(state), state.mean(dim=1), atol=1e-2)
         torch.testing.assert_close(model(waveform).logits, expected, atol=1e-4, rtol=0)
-    assert len(model.encoder.encoder.layers) == 2
+    assert len(model.audio_encoder.encoder.layers) == 2
 
 
 def test_a_sum_of_layers_is_trained_without_dropping_layers(hubert):
     model, plan = build(hubert, layer="weighted", pooling="attention", window_seconds=1)
-    assert model.encoder.config.layerdrop == 0.0
+    assert model.audio_encoder.config.layerdrop == 0.0
     model.train()
     for _ in range(5):
         model(torch.randn(1, plan.feature_extractor.window_samples), labels=torch.ones(1, 3)).loss.backward()
@@ -115,8 +116,8 @@ def test_asts_position_embeddings_are_those_of_the_resized_stock_model(ast):
     stock, _ = build(ast, window_seconds=3)
     assert isinstance(stock, ASTForAudioClassification)
     expected = stock.audio_spectrogram_transformer.state_dict()
-    assert own.encoder.config.max_length == stock.config.max_length == 298
-    for name, value in own.encoder.state_dict().items():
+    assert own.audio_encoder.config.max_length == stock.config.max_length == 298
+    for name, value in own.audio_encoder.state_dict().items():
         assert torch.equal(value, expected[name]), name
 
 
@@ -139,7 +140,9 @@ def test_a_saved_one_is_continued_with_other_labels_but_keeps_its_window(ast, tm
     again = plan_model(ModelArguments(model_name_or_path=str(tmp_path)))
     continued = build_model(again, ["rock", "jazz"], "single_label_classification")
     assert continued.classifier.output.weight.shape == (2, 16)
-    assert torch.equal(continued.encoder.embeddings.position_embeddings, model.encoder.embeddings.position_embeddings)
+    assert torch.equal(
+        continued.audio_encoder.embeddings.position_embeddings, model.audio_encoder.embeddings.position_embeddings
+    )
     with pytest.raises(RecipeError, match=r"makes 498 frames .* this AST hears 298. Start from the stock checkpoint"):
         plan_model(ModelArguments(model_name_or_path=str(tmp_path), window_seconds=5))
 
@@ -149,3 +152,60 @@ def test_wrong_values_are_refused_together(ast):
         plan_model(ModelArguments(model_name_or_path=ast, layer=9, pooling="attention"))
     with pytest.raises(ValueError, match=r"pooling 'max'.*head_dropout 2"):
         AudioEncoderConfig(pooling="max", head_dropout=2)
+
+
+TINY = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_dim": (8, 8, 12),
+    "conv_kernel": (10, 3, 3),
+    "conv_stride": (5, 4, 4),
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+    "layerdrop": 0.5,
+}
+WHISPER = {
+    "d_model": 16,
+    "encoder_layers": 2,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 32,
+    "decoder_ffn_dim": 32,
+    "encoder_layerdrop": 0.5,
+    "vocab_size": 8,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 1,
+}
+FAMILIES = dict.fromkeys(["wav2vec2", "hubert", "wavlm", "sew", "data2vec-audio", "unispeech", "unispeech-sat"], TINY)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "whisper"])
+@pytest.mark.parametrize("head", [{"layer": "weighted"}, {"layer": 1, "pooling": "attention"}])
+def test_every_family_is_loaded_as_it_was_saved_and_never_drops_a_layer_of_a_sum(family, head, tmp_path):
+    """SEW has a ``layer_norm`` beside and within its ``encoder``: names that loading must not mix up."""
+    torch.manual_seed(0)
+    extractor = {"feature_extractor_type": "WhisperFeatureExtractor" if family == "whisper" else WAVEFORM}
+    config = AudioEncoderConfig(
+        encoder={"model_type": family, **FAMILIES.get(family, WHISPER)},
+        feature_extractor=extractor,
+        num_labels=3,
+        **head,
+    )
+    model = AudioEncoderForAudioClassification(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    model.save_pretrained(tmp_path)
+    loaded, info = AudioEncoderForAudioClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    waveform = 0.1 * torch.randn(2, 16_000)
+    assert torch.equal(loaded.eval()(waveform).logits, model.eval()(waveform).logits)
+    model.train()
+    for _ in range(5 if head["layer"] == "weighted" else 0):
+        assert torch.isfinite(model(waveform).logits).all()

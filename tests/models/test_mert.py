@@ -266,3 +266,20 @@ def test_the_shortest_window_makes_one_frame_and_one_sample_less_none():
 def test_the_configuration_keeps_its_own_auto_map(tmp_path):
     tiny().save_pretrained(tmp_path)
     assert AutoConfig.from_pretrained(tmp_path).auto_map["AutoModelForAudioClassification"].startswith("modeling_mert.")
+
+
+def test_a_window_that_makes_no_frame_is_refused_with_what_is_needed():
+    model = tiny()
+    assert model(torch.randn(1, 400)).logits.shape == (1, 3)
+    with pytest.raises(ValueError, match="399 samples is too short for this model, which needs at least 400"):
+        model(torch.randn(1, 399))
+    mask = torch.ones(1, 600, dtype=torch.int64)
+    mask[:, 399:] = 0
+    with pytest.raises(ValueError, match="399 samples is too short"):
+        model(torch.randn(1, 600), attention_mask=mask)
+
+
+def test_a_learned_sum_never_loses_a_layer_to_layerdrop():
+    model = tiny(layer="weighted", layerdrop=0.9).train()
+    for _ in range(5):
+        assert torch.isfinite(model(torch.randn(1, 24_000)).logits).all()

@@ -238,7 +238,7 @@ def test_a_model_without_an_encoder_is_refused(tmp_path, music):
         (["--hop_seconds", "7"], r"hop_seconds: 7 must be more than 0 and at most the window's 5"),
         (["--window_seconds", "0"], r"window_seconds: 0\.0 is out of range; it must be more than 0"),
         (["--batch_size", "0"], r"--batch_size must be at least 1"),
-        (["--device", "abacus"], r"--device abacus: "),
+        (["--device", "abacus"], r"--device abacus cannot be used here"),
         (["recipe.yaml"], r"A recipe stands alone; received 2 sources"),
         (["gone/"], r"1 of 4 files could not be read"),
     ],
