@@ -13,9 +13,10 @@ _FEATURE_ENCODERS = (
     "feature_extractor",  # wav2vec 2.0, HuBERT, WavLM, SEW, data2vec, UniSpeech
     "embeddings.patch_embeddings",  # AST
     "encoder.conv1",  # Whisper (its second convolution is frozen with it)
+    "conv1",  # Whisper's encoder alone
     "feature_projection",  # wav2vec2-BERT, whose frames come from the feature extractor
 )
-_TOGETHER = {"encoder.conv1": ("encoder.conv1", "encoder.conv2")}
+_TOGETHER = {"encoder.conv1": ("encoder.conv1", "encoder.conv2"), "conv1": ("conv1", "conv2")}
 _SOURCE = "the model arguments"
 
 

@@ -19,6 +19,7 @@ from hf_tagger.models.configuration_audio_encoder import AudioEncoderConfig
 from hf_tagger.models.modeling_audio_encoder import AudioEncoderForAudioClassification
 from hf_tagger.training.build import build_model, plan_model
 from hf_tagger.training.feature_statistics import set_feature_statistics
+from hf_tagger.training.freezing import freeze
 
 TAGS, MULTI_LABEL = ["drums", "bass", "strings"], "multi_label_classification"
 WAVEFORM = "Wav2Vec2FeatureExtractor"
@@ -206,6 +207,10 @@ def test_every_family_is_loaded_as_it_was_saved_and_never_drops_a_layer_of_a_sum
     assert not info["unexpected_keys"]
     waveform = 0.1 * torch.randn(2, 16_000)
     assert torch.equal(loaded.eval()(waveform).logits, model.eval()(waveform).logits)
+    assert freeze(model, "feature_encoder")
+    assert {name.split(".")[0] for name, value in model.named_parameters() if not value.requires_grad} == {
+        "audio_encoder"
+    }
     model.train()
     for _ in range(5 if head["layer"] == "weighted" else 0):
         assert torch.isfinite(model(waveform).logits).all()
