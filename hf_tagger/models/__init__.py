@@ -56,6 +56,10 @@ MODELS = _find_models()
 WaveformFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
 for _model_class in MODELS.values():
     _register(_model_class)
+    for _class in (_model_class.config_class, getattr(_model_class, "base_model_class", None), _model_class):
+        if _class is not None:  # from hf_tagger.models import MertConfig, MertModel, MertForAudioClassification
+            globals()[_class.__name__] = _class
+            __all__ += [_class.__name__]
 
 
 def list_models() -> list[str]:

@@ -8,8 +8,15 @@ import textwrap
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
+from transformers import (
+    MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    pipeline,
+)
 
+from hf_tagger import models
 from hf_tagger.models import MODELS, WaveformFeatureExtractor, WindowedEncoderClassification
 from hf_tagger.models.windowed_classification import average_windows
 
@@ -128,6 +135,15 @@ def labels_for(problem_type, clips):
 
 every_model = pytest.mark.parametrize(("name", "number"), CASES)
 every_problem = pytest.mark.parametrize("problem_type", PROBLEMS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_models_classes_are_imported_from_the_package_and_known_to_the_auto_classes(name):
+    model_class = MODELS[name]
+    for public in (model_class, model_class.config_class, getattr(model_class, "base_model_class", None)):
+        assert public is None or getattr(models, public.__name__) is public
+    assert AutoConfig.for_model(name).__class__ is model_class.config_class
+    assert MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING[model_class.config_class] is model_class
 
 
 @every_model
