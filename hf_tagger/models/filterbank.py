@@ -98,7 +98,6 @@ class KaldiFilterbank(nn.Module):
         self.n_fft = 1 << (self.frame_samples - 1).bit_length()
         with torch.device("cpu"):  # `from_pretrained` builds models on the meta device
             window = torch.hann_window(self.frame_samples, periodic=False, dtype=torch.float32)
-            window = nn.functional.pad(window, (0, self.n_fft - self.frame_samples))
             self._constants = {window.device: (window, _grouped_bands(num_mel_bins, self.n_fft, sampling_rate))}
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
@@ -146,19 +145,22 @@ class KaldiFilterbank(nn.Module):
     def _log_mel(self, waveform: torch.Tensor) -> torch.Tensor:
         """One block: ``[clips, samples]`` → ``[clips, frames, bins]``.
 
-        With a frame's mean m and c = 0.97, (x[n] - m) - c (x[n - 1] - m) = (x[n] - x[n - 1]) + (1 - c) x[n - 1]
-        - (1 - c) m. The first two terms need no frame and are computed once a sample, not once a sample and frame;
-        written this way a constant cancels exactly. A frame's first sample, which has no predecessor in its frame,
-        may be anything: the window is 0 there.
+        Up to the Fourier transform every sample is rounded in the order of Kaldi and of the stock extractor: mean,
+        pre-emphasis, window. In bands without any sound (a pure tone has many) the roundings are all there is, and
+        another order of the same sums gives other values there. A frame's first sample, which has no predecessor in
+        its frame, may be anything: the window is 0 there.
         """
         window, groups = self._constants_on(waveform.device)
-        predecessors = waveform[:, :-1]
-        emphasised = (waveform[:, 1:] - predecessors).add_(predecessors, alpha=1 - _PREEMPHASIS)
-        # Frames of n_fft samples: what they have too much meets the zeros of the window, the last one's is filled up.
-        emphasised = nn.functional.pad(emphasised, (1, self.n_fft - self.frame_samples))
-        means = waveform.unfold(-1, self.frame_samples, self.shift_samples).mean(dim=-1, keepdim=True)
-        frames = emphasised.unfold(-1, self.n_fft, self.shift_samples) - means.mul_(1 - _PREEMPHASIS)
-        spectrum = torch.fft.rfft(frames.mul_(window))  # [clips, frames, n_fft / 2 + 1]
+        frames = waveform.unfold(-1, self.frame_samples, self.shift_samples)  # [clips, frames, frame_samples]
+        frames = frames - frames.mean(dim=-1, keepdim=True)
+        padded = frames.new_zeros(*frames.shape[:-1], self.n_fft)
+        inner = padded[..., 1 : self.frame_samples]  # computed in place: the block stays in the cache
+        if frames.requires_grad:
+            inner.copy_(frames[..., 1:] - frames[..., :-1] * _PREEMPHASIS)
+        else:
+            torch.sub(frames[..., 1:], frames[..., :-1] * _PREEMPHASIS, out=inner)
+        inner.mul_(window[1 : self.frame_samples])
+        spectrum = torch.fft.rfft(padded)  # [clips, frames, n_fft / 2 + 1]
         # Squared real and imaginary parts side by side; their sum, the power, is left to the product with the bands.
         squares = torch.view_as_real(spectrum).square_().reshape(-1, self.n_fft + 2)  # [clips · frames, n_fft + 2]
         mel = torch.cat([squares[:, first:last] @ bands for first, last, bands in groups], dim=-1)

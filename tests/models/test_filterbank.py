@@ -215,3 +215,13 @@ def test_gradients_pass_through_the_filterbank():
     stock = torchaudio.compliance.kaldi.fbank(waveform, window_type="hanning", num_mel_bins=40)
     ((stock + 4.0) / 8.0).square().sum().backward()
     torch.testing.assert_close(received, waveform.grad, atol=1e-4 * float(received.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("amplitude", [0.1, 1.0, 32_767.0])
+@pytest.mark.parametrize("hertz", [100, 440, 1_000, 3_000, 7_900])
+def test_pure_tones_whose_other_bands_hold_only_roundings_equal_the_stock_extractor(hertz, amplitude):
+    extractor = ASTFeatureExtractor()
+    filterbank = KaldiFilterbank(16_000, 128, 1_024, extractor.mean, extractor.std)
+    tone = amplitude * torch.sin(2 * torch.pi * hertz * torch.arange(32_000) / 16_000).float()
+    expected = extractor(tone.numpy(), sampling_rate=16_000, return_tensors="pt").input_values
+    torch.testing.assert_close(filterbank(tone[None]), expected, atol=1e-3, rtol=0)
