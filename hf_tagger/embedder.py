@@ -16,6 +16,7 @@ from .models import MODELS, WindowedEncoderClassification
 from .models.heads import WEIGHTED, layers_kept
 from .models.input_features import input_features
 from .models.windowing import repeat_to_length, window_starts
+from .tagging import chosen_device
 from .training.build import build_model, plan_model
 from .training.checkpoints import saved_config
 from .training.embeddings import EmbeddingHead, layer_embeddings, why_not_kept, window_embeddings
@@ -48,9 +49,7 @@ class Embedder:
         reason = why_not_kept(model, feature_extractor)
         if reason is not None:
             raise HfTaggerError(f"A {type(model).__name__} gives no embeddings: {reason}.")
-        if device is None:
-            device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-        self.device, self.all_layers = torch.device(device), all_layers
+        self.device, self.all_layers = chosen_device(device), all_layers
         self.model, self.feature_extractor = model.to(self.device, torch.float32).eval(), feature_extractor
         self.sampling_rate: int = feature_extractor.sampling_rate
         self.window_samples: int = feature_extractor.window_samples

@@ -26,9 +26,7 @@ class Tagger:
     """
 
     def __init__(self, model: PreTrainedModel, feature_extractor: SequenceFeatureExtractor, device: str | None = None):
-        if device is None:
-            device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-        self.device = torch.device(device)
+        self.device = chosen_device(device)
         self.model, self.feature_extractor = model.to(self.device).eval(), feature_extractor
         self.sampling_rate: int = feature_extractor.sampling_rate
         self._features = input_features(feature_extractor)
@@ -59,3 +57,10 @@ class Tagger:
         scores = self.probabilities(waveform)
         best = scores.argsort(descending=True)[:top_k].tolist()
         return [{"label": self.model.config.id2label[index], "score": scores[index].item()} for index in best]
+
+
+def chosen_device(name: str | None) -> torch.device:
+    """The device of that name; without one the first accelerator, or the CPU."""
+    if name is None:
+        name = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+    return torch.device(name)

@@ -63,13 +63,15 @@ class EvaluationWindows(Dataset):
     def __init__(self, clips: PreparedClips, window_samples: int, hop_samples: int, share: tuple[int, int] = (0, 1)):
         self.clips, self.window_samples, self.hop_samples = clips, window_samples, hop_samples
         indices = np.arange(share[0], len(clips), share[1])
-        counts = [len(window_starts(int(length), window_samples, hop_samples)) for length in clips.num_samples[indices]]
+        counts_of_all = np.array(
+            [len(window_starts(int(length), window_samples, hop_samples)) for length in clips.num_samples],
+            dtype=np.int64,
+        )
+        counts = counts_of_all[indices]
         self.clip_indices = np.repeat(indices, counts)
-        first = np.repeat(np.cumsum([0, *counts])[:-1], counts)
+        first = np.repeat(np.cumsum(counts) - counts, counts)
         self._numbers = np.arange(len(self.clip_indices)) - first  # number of the window within its clip
-        lengths = [len(window_starts(int(length), window_samples, hop_samples)) for length in clips.num_samples]
-        starts = np.cumsum([0, *lengths])[:-1]
-        self.rows = starts[self.clip_indices] + self._numbers
+        self.rows = (np.cumsum(counts_of_all) - counts_of_all)[self.clip_indices] + self._numbers
         """Positions of these windows among those of all clips."""
 
     def __len__(self) -> int:

@@ -41,7 +41,7 @@ def _waveform(_: SequenceFeatureExtractor) -> InputFeatures:
 
 def _filterbank(extractor: ASTFeatureExtractor) -> InputFeatures:
     filterbank = filterbank_of(extractor)
-    return lambda windows: {"input_values": filterbank.to(windows.device)(windows)}
+    return lambda windows: {"input_values": filterbank(windows)}
 
 
 def _normalized_waveform(extractor: Wav2Vec2FeatureExtractor) -> InputFeatures:

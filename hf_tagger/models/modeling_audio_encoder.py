@@ -12,7 +12,7 @@ import copy
 import torch
 import transformers
 from torch import nn
-from transformers import AutoModel, PreTrainedConfig
+from transformers import AutoModel, PreTrainedConfig, SequenceFeatureExtractor
 
 from .configuration_audio_encoder import AudioEncoderConfig
 from .encoder_classification import WindowedEncoderClassification
@@ -33,14 +33,9 @@ class AudioEncoderForAudioClassification(WindowedEncoderClassification):
     def __init__(self, config: AudioEncoderConfig):
         super().__init__(config)
         self.audio_encoder = _audio_part(AutoModel.from_config(encoder_config(config)))
-        self._features = input_features(self.make_feature_extractor())
+        self._features = input_features(make_feature_extractor(config))
         self.build_head()
         self.post_init()
-
-    def make_feature_extractor(self):
-        """The encoder's own feature extractor."""
-        values = dict(self.config.feature_extractor)
-        return getattr(transformers, values.pop("feature_extractor_type"))(**values)
 
     def load_encoder(self, encoder: nn.Module) -> None:
         """Puts a pretrained encoder in the place of the one made anew; its configuration becomes ours.
@@ -80,6 +75,12 @@ def encoder_config(config: AudioEncoderConfig) -> PreTrainedConfig:
             if hasattr(encoder, name):
                 setattr(encoder, name, 0.0)  # a layer that is left out would leave a gap in the sum
     return encoder
+
+
+def make_feature_extractor(config: AudioEncoderConfig) -> SequenceFeatureExtractor:
+    """The encoder's own feature extractor."""
+    values = dict(config.feature_extractor)
+    return getattr(transformers, values.pop("feature_extractor_type"))(**values)
 
 
 def _audio_part(model: nn.Module) -> nn.Module:

@@ -117,7 +117,7 @@ def build_model(plan: ModelPlan, label_names: list[str], problem_type: str) -> P
     if is_stock(saved) and not is_stock(config):
         return load_with_own_head(plan.arguments, config)
     if is_stock(config):
-        model = load_stock_model(plan.arguments, config)
+        model = load_stock_model(name, config)
     else:
         model = load_weights(MODELS[config.model_type], name, config, new_head=True)
     if any(getattr(saved, field, None) != getattr(config, field, None) for field in _OF_A_HEAD):

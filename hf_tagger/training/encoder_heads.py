@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 
-from transformers import ASTConfig, AutoModel, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
 
 from ..arguments import ModelArguments
 from ..models import MODELS
 from ..models.configuration_audio_encoder import AudioEncoderConfig
 from ..models.modeling_audio_encoder import encoder_config
-from .checkpoints import load_weights, saved_config
-from .stock_models import resize_position_embeddings
+from .stock_models import load_stock_model
 
 logger = logging.getLogger(__name__)
 
@@ -61,13 +60,6 @@ def own_head_config(
 
 def load_with_own_head(arguments: ModelArguments, config: AudioEncoderConfig) -> PreTrainedModel:
     """The tagger with the checkpoint's encoder and a head made anew."""
-    name, kept = arguments.model_name_or_path, encoder_config(config)
     model = MODELS[config.model_type](config)
-    length = getattr(kept, "max_length", None)
-    if isinstance(kept, ASTConfig):
-        kept.max_length = saved_config(name).max_length
-    encoder = load_weights(AutoModel, name, kept, new_head=True)
-    if isinstance(kept, ASTConfig):
-        resize_position_embeddings(encoder, length)
-    model.load_encoder(encoder)
+    model.load_encoder(load_stock_model(arguments.model_name_or_path, encoder_config(config), AutoModel))
     return model

@@ -7,7 +7,9 @@ from transformers import ASTFeatureExtractor
 from ..data.pcm import PreparedClips
 from ..data.statistics import estimate_statistics
 from ..models.input_features import filterbank_of
+from ..models.modeling_audio_encoder import make_feature_extractor
 from .build import ModelPlan
+from .own_models import hears_asts_spectrogram
 
 
 def set_feature_statistics(plan: ModelPlan, clips: PreparedClips) -> None:
@@ -35,10 +37,7 @@ def ast_extractor(plan: ModelPlan) -> ASTFeatureExtractor | None:
     """AST's feature extractor of a planned model, stock or with our head; None for other models."""
     if isinstance(plan.feature_extractor, ASTFeatureExtractor):
         return plan.feature_extractor
-    values = getattr(plan.config, "feature_extractor", None) or {}
-    if values.get("feature_extractor_type") != ASTFeatureExtractor.__name__:
-        return None
-    return ASTFeatureExtractor(**{name: value for name, value in values.items() if name != "feature_extractor_type"})
+    return make_feature_extractor(plan.config) if hears_asts_spectrogram(plan.config) else None
 
 
 def _put(plan: ModelPlan, mean: float, std: float) -> None:

@@ -198,14 +198,21 @@ def _shortest_window(config: PreTrainedConfig, extractor: SequenceFeatureExtract
     return samples
 
 
-def load_stock_model(arguments: ModelArguments, config: PreTrainedConfig) -> PreTrainedModel:
-    """The checkpoint's model with the dataset's labels."""
-    name = arguments.model_name_or_path
+def load_stock_model(
+    name: str, config: PreTrainedConfig, model_class: type = AutoModelForAudioClassification
+) -> PreTrainedModel:
+    """The checkpoint's model, of an AST for the window that the configuration states.
+
+    Args:
+        name: Folder or Hub repository.
+        config: The model's configuration with the dataset's labels.
+        model_class: Class with ``from_pretrained``: the tagger, or the encoder alone.
+    """
     if not isinstance(config, ASTConfig):
-        return load_weights(AutoModelForAudioClassification, name, config, new_head=True)
+        return load_weights(model_class, name, config, new_head=True)
     as_saved = copy.deepcopy(config)
     as_saved.max_length = saved_config(name).max_length  # so that its position embeddings are read …
-    model = load_weights(AutoModelForAudioClassification, name, as_saved, new_head=True)
+    model = load_weights(model_class, name, as_saved, new_head=True)
     resize_position_embeddings(model, config.max_length)  # … and then resized instead of made anew
     return model
 
