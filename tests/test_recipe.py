@@ -88,7 +88,7 @@ def test_all_mistakes_stand_in_one_message(recipe):
         ("model_type: short_cn\n", "did you mean 'short_cnn'?"),
         ("metric_for_best_model: f1\n", "metric_for_best_model: 'f1' is not known"),
         ("model_config: {num_labels: 7}\n", "comes from the dataset"),
-        ("model_config: {num_blocks: 9}\n", "num_blocks can be at most 7"),
+        ("model_config: {num_blocks: 0}\n", "num_blocks must be a positive whole number, received 0"),
         ("model_config: 3\n", "a mapping {name: value} is expected, received 3"),
         ("model_name_or_path: runs/nothing_here\n", "'runs/nothing_here' holds no model"),
         ("learning_rate: true\n", "received True"),

@@ -1,10 +1,9 @@
 """Configuration of MusicFM."""
 
-import math
-
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
+from .config_checks import count_problems, dropout_problems, is_number
 from .heads import LAST, head_problems
 from .windowing import window_problems
 
@@ -98,23 +97,15 @@ class MusicFMConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         """Checks the values."""
         super().__post_init__(**kwargs)
-        problems = [
-            f"{name} must be a positive whole number, received {getattr(self, name)!r}"
-            for name in _POSITIVE
-            if type(getattr(self, name)) is not int or getattr(self, name) <= 0
-        ]
+        problems = count_problems(self, _POSITIVE)
         sizes_are_right = not problems
         problems += [
             f"{name} must be greater than 0, received {getattr(self, name)!r}"
             for name in _ABOVE_ZERO
-            if not _is_number(getattr(self, name)) or getattr(self, name) <= 0
+            if not is_number(getattr(self, name)) or getattr(self, name) <= 0
         ]
-        problems += [
-            f"{name} must be in [0, 1), received {getattr(self, name)!r}"
-            for name in _DROPOUTS
-            if not _is_number(getattr(self, name)) or not 0 <= getattr(self, name) < 1
-        ]
-        if not _is_number(self.mel_mean):
+        problems += dropout_problems(self, _DROPOUTS)
+        if not is_number(self.mel_mean):
             problems.append(f"mel_mean must be a number, received {self.mel_mean!r}")
         if self.hidden_act not in ACT2FN:
             problems.append(f"hidden_act {self.hidden_act!r} is not known; it must be one of {', '.join(ACT2FN)}")
@@ -140,7 +131,3 @@ class MusicFMConfig(PreTrainedConfig):
     def position_embeddings_type(self) -> str:
         """Read by transformers' conformer layers; MusicFM knows no other."""
         return "rotary"
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -9,6 +9,8 @@ logits          [N, labels]                            linear, or one hidden lay
 import torch
 from torch import nn
 
+from .config_checks import dropout_problems
+
 LAST, WEIGHTED = "last", "weighted"
 MEAN, ATTENTION = "mean", "attention"
 
@@ -27,9 +29,7 @@ def head_problems(config) -> list[str]:
         problems.append(f"pooling {config.pooling!r} is not known; it must be {MEAN} or {ATTENTION}")
     if hidden is not None and (type(hidden) is not int or hidden < 1):
         problems.append(f"head_hidden_size {hidden!r} must be a positive whole number, or null for a linear head")
-    if not 0 <= config.head_dropout < 1:
-        problems.append(f"head_dropout {config.head_dropout!r} must be in [0, 1)")
-    return problems
+    return problems + dropout_problems(config, ["head_dropout"])
 
 
 def layers_kept(config) -> int:

@@ -23,7 +23,7 @@ from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import W
 from .blocks import ResidualBlock
 from .configuration_musicfm import MusicFMConfig
 from .encoder_classification import WindowedEncoderClassification
-from .frontends import LogMelSpectrogram
+from .frontends import MelDecibels
 from .heads import layers_kept
 
 
@@ -136,7 +136,7 @@ class MusicFMModel(PreTrainedModel):
 
     def __init__(self, config: MusicFMConfig):
         super().__init__(config)
-        self.spectrogram = LogMelSpectrogram(
+        self.spectrogram = MelDecibels(
             config.sampling_rate, config.n_fft, config.hop_length, config.num_mel_bins, 0.0, config.sampling_rate / 2
         )
         self.conv = ConvolutionalSubsampling(config)
@@ -240,7 +240,7 @@ class MusicFMForAudioClassification(WindowedEncoderClassification):
         self.post_init()
 
     @property
-    def spectrogram(self) -> LogMelSpectrogram:
+    def spectrogram(self) -> MelDecibels:
         """The encoder's spectrogram."""
         return self.musicfm.spectrogram
 

@@ -1,5 +1,7 @@
 """What every tagger of this package does alike: windows in, one row of logits a clip out, and the loss."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -8,12 +10,24 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 MULTI_LABEL = "multi_label_classification"
 
 
+@dataclass
+class TaggerOutput(SequenceClassifierOutput):
+    """transformers' output and, in training, what a model learns besides the labels.
+
+    Attributes:
+        further_loss: Mean over the windows of the model's further losses, weighted; None for models without.
+    """
+
+    further_loss: torch.Tensor | None = None
+
+
 class WindowedAudioClassification(PreTrainedModel):
     """Base of models that classify windows of a waveform.
 
-    A subclass implements :meth:`window_logits`. This class folds the windows of long audio into the batch (in groups
-    of ``config.windows_per_group``, which bounds the memory), averages the **probabilities** of a clip's windows and
-    returns logits whose sigmoid (multi-label) or softmax (single-label) is that average.
+    A subclass implements :meth:`window_logits`, or :meth:`window_outputs` if it has a loss besides the labels'. This
+    class folds the windows of long audio into the batch (in groups of ``config.windows_per_group``, which bounds the
+    memory), averages the **probabilities** of a clip's windows and returns logits whose sigmoid (multi-label) or
+    softmax (single-label) is that average.
     """
 
     main_input_name = "input_values"
@@ -21,11 +35,18 @@ class WindowedAudioClassification(PreTrainedModel):
     """BibTeX of the architecture's paper, for the model card."""
 
     input_modalities = "audio"
-    _keep_in_fp32_modules_strict = {"spectrogram.mel"}  # noqa: RUF012 (transformers' own form)
+    not_exportable = ""
+    """Why ``torch.export`` cannot take the model; empty if it can."""
+
+    _keep_in_fp32_modules_strict = {"spectrogram"}  # noqa: RUF012 (transformers' own form)
 
     def window_logits(self, input_values: torch.Tensor) -> torch.Tensor:
         """Logits of single windows: ``[N, samples]`` → ``[N, labels]``."""
         raise NotImplementedError(f"{type(self).__name__} must implement window_logits.")
+
+    def window_outputs(self, input_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Logits of single windows and their further loss in training: ``[N, samples]`` → ``[N, labels]``, ``[N]``."""
+        return self.window_logits(input_values), None
 
     def forward(
         self,
@@ -34,7 +55,7 @@ class WindowedAudioClassification(PreTrainedModel):
         labels: torch.Tensor | None = None,
         return_dict: bool | None = None,
         attention_mask: torch.Tensor | None = None,
-    ) -> SequenceClassifierOutput | tuple:
+    ) -> TaggerOutput | tuple:
         """Classifies clips.
 
         Args:
@@ -46,7 +67,8 @@ class WindowedAudioClassification(PreTrainedModel):
                 is cut off before anything is computed, so that a padded window has the logits that it has alone.
 
         Returns:
-            ``loss`` (if there are labels) and ``logits [B, C]``.
+            ``loss`` (if there are labels), ``logits [B, C]``, and in training the ``further_loss`` of models that have
+            one; ``loss`` contains it.
 
         Raises:
             ValueError: If ``input_values`` is neither ``[B, T]`` nor ``[B, W, T]``, or if ``attention_mask`` has
@@ -58,52 +80,58 @@ class WindowedAudioClassification(PreTrainedModel):
                 f"{tuple(attention_mask.shape)}."
             )
         if input_values.ndim == 2:
-            logits = self._masked_logits(input_values, attention_mask)  # [B, C]
+            logits, further = self._masked_outputs(input_values, attention_mask)  # [B, C], [B]
         elif input_values.ndim == 3:
-            logits = self._clip_logits(input_values, window_mask, attention_mask)  # [B, C]
+            logits, further = self._clip_outputs(input_values, window_mask, attention_mask)  # [B, C], [windows]
         else:
             raise ValueError(
                 f"input_values must be [batch, samples] or [batch, windows, samples]; received the shape "
                 f"{tuple(input_values.shape)}."
             )
-        loss = None if labels is None else self._loss(logits, labels)
+        output = TaggerOutput(logits=logits, further_loss=None if further is None else further.mean())
+        if labels is not None:
+            self._choose_problem(labels)
+            output.loss = training_loss(output, labels, self.config)
         if return_dict is False:
-            return (logits,) if loss is None else (loss, logits)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+            return (logits,) if output.loss is None else (output.loss, logits)
+        return output
 
-    def _masked_logits(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """``[N, T]`` → ``[N, C]``. Windows of one length are computed together, without their padding: norms over time
-        (MERT's group norm, batch norm in training) would mix it into the music, and no mask could take it out again."""
+    def _masked_outputs(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """``[N, T]`` → ``[N, C]`` and ``[N]``. Windows of one length are computed together, without their padding:
+        norms over time (MERT's group norm, batch norm in training) would mix it into the music, and no mask could take
+        it out again."""
         if attention_mask is None:
-            return self._checked_logits(input_values)
+            return self._checked_outputs(input_values)
         exists = attention_mask.bool()
         lengths = exists.sum(dim=1)  # [N]
         distinct = lengths.unique().tolist()
         if distinct == [input_values.shape[1]]:
-            return self._checked_logits(input_values)
+            return self._checked_outputs(input_values)
         if distinct[0] == 0:
             raise ValueError("attention_mask leaves a window without samples; every window needs at least one.")
-        logits = None
-        for length in distinct:
-            rows = lengths == length
-            of_length = self._checked_logits(input_values[rows][exists[rows]].view(-1, length))
-            if logits is None:
-                logits = of_length.new_zeros(len(lengths), of_length.shape[1])
-            logits[rows] = of_length
-        return logits
+        rows = [(lengths == length).nonzero()[:, 0] for length in distinct]
+        outputs = [
+            self._checked_outputs(input_values[row][exists[row]].view(-1, length))
+            for row, length in zip(rows, distinct, strict=True)
+        ]
+        order = torch.cat(rows).argsort()  # back from the order of the lengths
+        logits, further = _joined(outputs)
+        return logits[order], None if further is None else further[order]
 
-    def _checked_logits(self, input_values: torch.Tensor) -> torch.Tensor:
+    def _checked_outputs(self, input_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         shortest = getattr(self.config, "shortest_window", 1)
         if input_values.shape[1] < shortest:
             raise ValueError(
                 f"A window of {input_values.shape[1]} samples is too short for this model, which needs at least "
                 f"{shortest}. Shorter audio can be repeated, as the feature extractor does."
             )
-        return self.window_logits(input_values)
+        return self.window_outputs(input_values)
 
-    def _clip_logits(
+    def _clip_outputs(
         self, input_values: torch.Tensor, window_mask: torch.Tensor | None, attention_mask: torch.Tensor | None
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         clips, windows = input_values.shape[:2]
         if window_mask is None:
             window_mask = input_values.new_ones(clips, windows)
@@ -113,17 +141,34 @@ class WindowedAudioClassification(PreTrainedModel):
         masks = [None] * len(groups)
         if attention_mask is not None:
             masks = attention_mask[exists].split(self.config.windows_per_group)
-        logits = [self._masked_logits(group, mask) for group, mask in zip(groups, masks, strict=True)]
-        logits = torch.cat(logits).float()  # [N, C]
+        logits, further = _joined(
+            [self._masked_outputs(group, mask) for group, mask in zip(groups, masks, strict=True)]
+        )
+        logits = logits.float()  # [N, C]
         unfolded = logits.new_zeros(clips, windows, logits.shape[-1])
         unfolded[exists] = logits  # [B, W, C]
-        return average_windows(unfolded, exists, self.config.problem_type)
+        return average_windows(unfolded, exists, self.config.problem_type), further
 
-    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _choose_problem(self, labels: torch.Tensor) -> None:
         if self.config.problem_type is None:  # transformers' own rule, by the type of the labels
             single = labels.dtype in (torch.long, torch.int)
             self.config.problem_type = "single_label_classification" if single else MULTI_LABEL
-        return classification_loss(logits, labels, self.config.problem_type)
+
+
+def training_loss(output, labels: torch.Tensor, config, label_smoothing: float = 0.0) -> torch.Tensor:
+    """The loss of the labels and, of models that have one, the further loss.
+
+    Args:
+        output: A model's output, with ``logits`` ``[B, C]``.
+        labels: 0/1 ``[B, C]`` or class indices ``[B]``.
+        config: The model's configuration; its ``classification_weight``, if it has one, weighs the labels' loss.
+        label_smoothing: See :func:`classification_loss`.
+    """
+    loss = classification_loss(output.logits, labels, config.problem_type, label_smoothing)
+    further = getattr(output, "further_loss", None)
+    if further is None:
+        return loss
+    return config.classification_weight * loss + further
 
 
 def classification_loss(
@@ -166,3 +211,8 @@ def average_windows(logits: torch.Tensor, exists: torch.Tensor, problem_type: st
     if problem_type == MULTI_LABEL:
         return log_sum(nn.functional.logsigmoid(logits)) - log_sum(nn.functional.logsigmoid(-logits))
     return log_sum(logits.log_softmax(dim=-1)) - exists.sum(dim=1, keepdim=True).log()
+
+
+def _joined(outputs: list[tuple[torch.Tensor, torch.Tensor | None]]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    logits, further = zip(*outputs, strict=True)
+    return torch.cat(logits), None if further[0] is None else torch.cat(further)

@@ -14,6 +14,8 @@ is not in the music; repetition shows nothing that is not there.
 
 import torch
 
+from .config_checks import count_problems
+
 
 def window_starts(num_samples: int, window_samples: int, hop_samples: int) -> list[int]:
     """First sample of every evaluation window.
@@ -67,12 +69,7 @@ def window_problems(config) -> list[str]:
     Args:
         config: A model's configuration; its ``shortest_window`` is the least number of samples the model can compute.
     """
-    names = ("sampling_rate", "window_samples", "hop_samples", "windows_per_group")
-    problems = [
-        f"{name} must be a positive whole number, received {getattr(config, name)!r}"
-        for name in names
-        if type(getattr(config, name)) is not int or getattr(config, name) <= 0
-    ]
+    problems = count_problems(config, ("sampling_rate", "window_samples", "hop_samples", "windows_per_group"))
     if problems:
         return problems
     if config.hop_samples > config.window_samples:

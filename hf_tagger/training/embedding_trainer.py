@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, SequenceFeatureExtractor
 from ..arguments import DataArguments, ModelArguments, TaggingArguments
 from ..data.pcm import PreparedClips, store_folder
 from ..data.windows import EvaluationWindows, TrainingWindows
+from ..models.windowed_classification import TaggerOutput
 from .embeddings import EmbeddingHead, EmbeddingStore, why_not_kept
 from .freezing import freeze, freeze_unused
 from .trainer import TaggingTrainer
@@ -111,8 +112,8 @@ class EmbeddingTrainer(TaggingTrainer):
             self.tagger.save_pretrained(folder)
             self.processing_class.save_pretrained(folder)
 
-    def _logits(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        return model(inputs["input_values"])
+    def _outputs(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> TaggerOutput:
+        return TaggerOutput(logits=model(inputs["input_values"]))
 
     def _evaluation_windows(self, clips: PreparedClips, process: int) -> Dataset:
         return self._windows(clips, (process, self.args.world_size))

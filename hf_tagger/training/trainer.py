@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
+from transformers.utils import ModelOutput
 
 from ..arguments import TaggingArguments
 from ..data.base import MULTI_LABEL
@@ -18,7 +19,7 @@ from ..data.windows import EvaluationWindows, WindowCollator, encode_labels
 from ..errors import DatasetError, HfTaggerError
 from ..evaluation.metrics import DEFAULT_METRIC, TaggingMetrics, check_selectable
 from ..models.input_features import input_features
-from ..models.windowed_classification import classification_loss
+from ..models.windowed_classification import training_loss
 
 _SMALLEST_PROBABILITY = 1e-7  # keeps the logarithm of the clip loss finite
 
@@ -88,12 +89,12 @@ class TaggingTrainer(Trainer):
         for module in self.frozen:  # Trainer has just set the whole model to training
             module.eval()
         labels = inputs.pop("labels")
-        logits = self._logits(model, inputs)
-        loss = classification_loss(logits, labels, self.problem_type, self.args.label_smoothing_factor)
-        return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
+        outputs = self._outputs(model, inputs)
+        loss = training_loss(outputs, labels, self.tagger.config, self.args.label_smoothing_factor)
+        return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
 
-    def _logits(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        return model(**self.features(inputs["input_values"])).logits
+    def _outputs(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> ModelOutput:
+        return model(**self.features(inputs["input_values"]))
 
     def get_eval_dataloader(self, eval_dataset: PreparedClips | None = None) -> DataLoader:
         """Batches of this process's evaluation windows; not prepared by Accelerate, which would repeat some."""
@@ -139,7 +140,7 @@ class TaggingTrainer(Trainer):
         for batch, counted in self._batches(dataloader, clips):
             clip_index = batch.pop("clip_index")
             with torch.no_grad(), self.compute_loss_context_manager():
-                logits = self._logits(model, self._prepare_inputs(batch))  # [B, C]
+                logits = self._outputs(model, self._prepare_inputs(batch)).logits  # [B, C]
             if counted:
                 sums.index_add_(0, clip_index, self._probabilities(logits))
                 counts.index_add_(0, clip_index, torch.ones(len(clip_index), dtype=torch.float64))

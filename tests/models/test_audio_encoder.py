@@ -151,7 +151,7 @@ def test_a_saved_one_is_continued_with_other_labels_but_keeps_its_window(ast, tm
 def test_wrong_values_are_refused_together(ast):
     with pytest.raises(RecipeError, match=r"layer 9 does not exist"):
         plan_model(ModelArguments(model_name_or_path=ast, layer=9, pooling="attention"))
-    with pytest.raises(ValueError, match=r"pooling 'max'.*head_dropout 2"):
+    with pytest.raises(ValueError, match=r"pooling 'max'.*head_dropout must be in .*received 2"):
         AudioEncoderConfig(pooling="max", head_dropout=2)
 
 

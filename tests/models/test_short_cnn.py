@@ -19,7 +19,7 @@ def test_the_defaults_are_the_papers():
         (256, 256, 3, 3),
         (512, 256, 3, 3),
     ]
-    assert tuple(model.dense.weight.shape) == (512, 512)
+    assert tuple(model.dense.linear.weight.shape) == (512, 512)
     assert tuple(model.classifier.weight.shape) == (50, 512)
     trained = sum(parameter.numel() for parameter in model.parameters())
     assert trained == 3_687_348  # counted by hand from the shapes above, batch norms and biases included
@@ -38,13 +38,12 @@ def test_the_spectrogram_is_the_decibels_of_torchaudios_mel_power():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_blocks": 8}, "num_blocks can be at most 7"),
-        ({"window_samples": 10_000}, "num_blocks can be at most 5"),
+        ({"num_blocks": 0}, "num_blocks must be a positive whole number, received 0"),
         ({"num_channels": 0}, "num_channels must be a positive whole number, received 0"),
         ({"num_channels": 2.5}, "num_channels must be a positive whole number, received 2.5"),
         ({"f_max": 9_000.0}, "sampling_rate / 2 = 8000 Hz"),
         ({"hop_samples": 60_000}, "leaves gaps"),
-        ({"classifier_dropout": 1.0}, "classifier_dropout"),
+        ({"classifier_dropout": 1.0}, r"classifier_dropout must be in \[0, 1\)"),
     ],
 )
 def test_an_impossible_configuration_says_what_is_possible(changes, message):
