@@ -18,6 +18,7 @@ from .errors import RecipeError
 from .evaluation.metrics import METRIC_NAMES
 from .recipe_values import ConversionError, convert, load_yaml, read_flag_value
 from .training.build import plan_model
+from .variants import FIELD, one_variant, take_variant
 
 _ARGUMENT_CLASSES = (DataArguments, ModelArguments, TaggingArguments)
 _BARE_VALUES = {"resume_from_checkpoint": "last"}  # what a text field means when its flag is given without a value
@@ -36,7 +37,7 @@ _NOT_OF_THE_EXPERIMENT = (
 def parse_recipe(
     argv: Sequence[str] | None = None, check_model: bool = True
 ) -> tuple[DataArguments, ModelArguments, TaggingArguments]:
-    """Reads ``[RECIPE.yaml] [--field value …]``.
+    """Reads ``[RECIPE.yaml] [--variant NAME] [--field value …]``.
 
     A flag overrides the recipe. A boolean flag may stand alone (``--bf16``), and so may ``--resume_from_checkpoint``.
     One value of the model's configuration: ``--model_config.num_channels 32``. ``--help`` prints every field.
@@ -59,7 +60,8 @@ def parse_recipe(
         raise SystemExit(0)
     path = argv.pop(0) if argv and not argv[0].startswith("--") else None
     problems: list[str] = []
-    given = _read_yaml(path, problems) if path is not None else {}
+    variant, argv = take_variant(argv, problems)
+    given = one_variant(_read_yaml(path, problems) if path is not None else {}, variant, problems)
     _apply_flags(given, argv, problems)
     annotations = _annotations()
     values = {}
@@ -85,6 +87,20 @@ def parse_recipe(
     if problems:
         raise RecipeError(problems, path or "the command line")
     return tuple(arguments[argument_class] for argument_class in _ARGUMENT_CLASSES)
+
+
+def list_variants(path: str) -> list[str]:
+    """Names of the experiments in a study recipe; none for any other recipe.
+
+    Raises:
+        RecipeError: If the file cannot be read, or is not a recipe.
+    """
+    problems: list[str] = []
+    content = _read_yaml(path, problems)
+    if problems:
+        raise RecipeError(problems, path)
+    variants = content.get(FIELD)
+    return list(variants) if isinstance(variants, dict) else []
 
 
 def resolved_recipe(data: DataArguments, model: ModelArguments, training: TaggingArguments) -> dict:
@@ -130,7 +146,7 @@ def _check_names(arguments: dict[type, object], check_model: bool) -> list[str]:
 def _parser() -> HfArgumentParser:
     return HfArgumentParser(
         _ARGUMENT_CLASSES,
-        usage="%(prog)s [RECIPE.yaml] [--field value ...]",
+        usage="%(prog)s [RECIPE.yaml] [--variant NAME] [--field value ...]",
         description="A recipe (YAML) holds these fields; the same fields as flags override it.",
         exit_on_error=False,
         allow_abbrev=False,

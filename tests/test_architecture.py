@@ -25,11 +25,12 @@ FLOORS = [
         "argument_checks",
         "model_arguments",
         "recipe_values",
+        "variants",
     ),
     ("data",),
     ("training", "evaluation", "baselines", "convert"),
     ("hub", "recipe", "tagging", "embedder"),
-    ("run_report", "embedding_table", "command_line", ""),
+    ("run_report", "embedding_table", "command_line", "costs", ""),
 ]
 
 

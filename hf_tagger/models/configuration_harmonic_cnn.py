@@ -75,6 +75,11 @@ class HarmonicCnnConfig(PreTrainedConfig):
         return list(zip(bins, frames, strict=True))
 
     @property
+    def least_window_samples(self) -> int:
+        """The least ``window_samples`` possible: more than the spectrogram mirrors at its edges."""
+        return self.n_fft // 2 + 1
+
+    @property
     def shortest_window(self) -> int:
-        """Samples of the shortest input: what the spectrogram mirrors at its edges, and one frame after pooling."""
-        return max(self.n_fft // 2 + 1, (math.prod(pool for _, pool in self.pools) - 1) * self.hop_length)
+        """Samples of the shortest input with the pooling of these windows: that which leaves one frame."""
+        return max(self.least_window_samples, (math.prod(pool for _, pool in self.pools) - 1) * self.hop_length)

@@ -54,6 +54,11 @@ class SampleCnnConfig(PreTrainedConfig):
         return fitted_pools([3] * 10, self.window_samples)
 
     @property
+    def least_window_samples(self) -> int:
+        """The least ``window_samples`` possible."""
+        return 1
+
+    @property
     def shortest_window(self) -> int:
-        """Samples that the blocks make one value of."""
+        """Samples of the shortest input with the pooling of these windows: that which leaves one value."""
         return math.prod(self.pools)

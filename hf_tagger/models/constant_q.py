@@ -60,7 +60,7 @@ class ConstantQ(nn.Module):
         self.register_buffer("filters", filters)  # [2 · bins of an octave, 1, odd length]
         self.register_buffer("scales", lengths.sqrt().float())  # [bins]
         self.halve = torchaudio.transforms.Resample(
-            2, 1, lowpass_filter_width=32, rolloff=0.85, resampling_method="sinc_interp_kaiser"
+            2, 1, lowpass_filter_width=64, rolloff=0.9475937167399596, resampling_method="sinc_interp_kaiser"
         )
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:

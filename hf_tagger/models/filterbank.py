@@ -133,6 +133,9 @@ class KaldiFilterbank(nn.Module):
         at_once = _FRAMES_AT_ONCE_ON_CPU if waveform.device.type == "cpu" else _FRAMES_AT_ONCE_ELSEWHERE
         clips_at_once = max(1, at_once // total)
         with torch.autocast(device_type=waveform.device.type, enabled=False):
+            if torch.compiler.is_exporting():  # blocks are for the cache; a graph would hold the number of the example
+                features[:, :total] = self._log_mel(waveform[:, : samples_of(total, self.sampling_rate)].float())
+                return features
             for clip in range(0, batch, clips_at_once):
                 clips = slice(clip, clip + clips_at_once)
                 for first in range(0, total, at_once):

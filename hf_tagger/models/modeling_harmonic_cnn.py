@@ -56,6 +56,7 @@ class HarmonicCnnForAudioClassification(WindowedAudioClassification):
     def window_logits(self, input_values: torch.Tensor) -> torch.Tensor:
         """``[N, samples]`` → ``[N, labels]``."""
         spectrogram = self.spectrogram(input_values).to(self.spectrogram_norm.weight.dtype)  # [N, H, F, T]
-        hidden = self.blocks(self.spectrogram_norm(spectrogram).contiguous(memory_format=torch.channels_last))
+        normalized = self.spectrogram_norm(spectrogram).to(self.network_dtype)
+        hidden = self.blocks(normalized.contiguous(memory_format=torch.channels_last))
         hidden = self.dense(hidden.amax(dim=(2, 3)))  # [N, 2c]
         return self.classifier(self.dropout(hidden))

@@ -33,7 +33,8 @@ class VerticalFilters(nn.Module):
 
     def forward(self, spectrogram: torch.Tensor) -> torch.Tensor:
         """``[B, 1, bins, frames]`` → ``[B, channels, frames]``."""
-        return torch.relu(self.norm(self.convolution(spectrogram)).amax(dim=2))
+        hidden = self.norm(self.convolution(spectrogram))  # [B, channels, positions, frames]
+        return torch.relu(nn.functional.max_pool2d(hidden, (hidden.shape[2], 1)).squeeze(2))
 
 
 class MusicnnForAudioClassification(SpectrogramClassification):
@@ -41,6 +42,9 @@ class MusicnnForAudioClassification(SpectrogramClassification):
 
     config_class = MusicnnConfig
     base_model_prefix = "musicnn"
+    memory_format = (
+        torch.contiguous_format
+    )  # large filters over one channel: 1.4 times faster on a CPU than channels last
     citation = """@inproceedings{pons2018end,
   title = {End-to-end Learning for Music Audio Tagging at Scale},
   author = {Pons, Jordi and Nieto, Oriol and Prockup, Matthew and Schmidt, Erik M. and Ehmann, Andreas F. and Serra,

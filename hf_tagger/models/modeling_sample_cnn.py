@@ -101,7 +101,7 @@ class SampleCnnForAudioClassification(WindowedAudioClassification):
 
     def window_logits(self, input_values: torch.Tensor) -> torch.Tensor:
         """``[N, samples]`` → ``[N, labels]``."""
-        waveform = input_values.unsqueeze(1).to(self.classifier.weight.dtype)  # [N, 1, samples]
+        waveform = input_values.unsqueeze(1).to(self.network_dtype)  # [N, 1, samples]
         hidden = self.blocks(waveform).mean(dim=2)  # [N, 4c]
         if self.dense is not None:
             hidden = self.dense(hidden)

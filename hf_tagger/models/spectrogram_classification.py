@@ -12,6 +12,9 @@ from .windowed_classification import WindowedAudioClassification
 class SpectrogramClassification(WindowedAudioClassification):
     """Base of models that classify ``[N, 1, bins, frames]``; a subclass implements :meth:`spectrogram_logits`."""
 
+    # Channels last: values unchanged, 1.5 times faster training on a CPU, tensor cores on a GPU.
+    memory_format = torch.channels_last
+
     def __init__(self, config: SpectrogramConfig):
         super().__init__(config)
         self.spectrogram = build_front_end(config)
@@ -27,10 +30,10 @@ class SpectrogramClassification(WindowedAudioClassification):
 
     def normalized_spectrogram(self, input_values: torch.Tensor) -> torch.Tensor:
         """``[N, samples]`` → ``[N, 1, bins, frames]``, normalised over the data seen in training."""
-        spectrogram = self.spectrogram(input_values)  # float32
-        normalized = self.spectrogram_norm(spectrogram.to(self.spectrogram_norm.running_mean.dtype))
-        # Channels last in memory, values unchanged: 1.5 times faster training on a CPU, tensor cores on a GPU.
-        return normalized.contiguous(memory_format=torch.channels_last)
+        norm = self.spectrogram_norm
+        scale = norm.running_mean if norm.weight is None else norm.weight
+        normalized = norm(self.spectrogram(input_values).to(scale.dtype)).to(self.network_dtype)
+        return normalized.contiguous(memory_format=self.memory_format)
 
     def window_logits(self, input_values: torch.Tensor) -> torch.Tensor:
         """``[N, samples]`` → ``[N, labels]``."""

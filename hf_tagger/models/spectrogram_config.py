@@ -114,10 +114,14 @@ class SpectrogramConfig(PreTrainedConfig):
         return list(zip(fitted_pools(bins, self.num_bins), fitted_pools(frames, num_frames), strict=True))
 
     @property
+    def least_window_samples(self) -> int:
+        """The least ``window_samples`` possible: more than the spectrogram mirrors at its edges."""
+        return 1 if self.front_end in ("cqt", "waveform") else self.n_fft // 2 + 1
+
+    @property
     def shortest_window(self) -> int:
-        """Samples of the shortest input: what the spectrogram mirrors at its edges, and one frame after pooling."""
-        mirrored = 1 if self.front_end in ("cqt", "waveform") else self.n_fft // 2 + 1
+        """Samples of the shortest input with the pooling of these windows: that which leaves one frame."""
         if not self.published_pools():
-            return mirrored
+            return self.least_window_samples
         frames = math.prod(pool for _, pool in self.pools)
-        return max(mirrored, (frames - 1) * self.hop_length)
+        return max(self.least_window_samples, (frames - 1) * self.hop_length)

@@ -35,10 +35,13 @@ class WindowedAudioClassification(PreTrainedModel):
     """BibTeX of the architecture's paper, for the model card."""
 
     input_modalities = "audio"
-    not_exportable = ""
-    """Why ``torch.export`` cannot take the model; empty if it can."""
-
+    # Also matches spectrogram_norm: decibels in bfloat16 are half a decibel coarse before they are normalised.
     _keep_in_fp32_modules_strict = {"spectrogram"}  # noqa: RUF012 (transformers' own form)
+
+    @property
+    def network_dtype(self) -> torch.dtype:
+        """The type of what follows the front end, which itself stays in float32."""
+        return next(value.dtype for name, value in self.named_parameters() if not name.startswith("spectrogram"))
 
     def window_logits(self, input_values: torch.Tensor) -> torch.Tensor:
         """Logits of single windows: ``[N, samples]`` → ``[N, labels]``."""

@@ -34,7 +34,9 @@ def own_changes(config: PreTrainedConfig, arguments: ModelArguments) -> tuple[di
         window = hop = round(arguments.window_seconds * rate)
     if arguments.hop_seconds is not None:
         hop = round(arguments.hop_seconds * rate)
-    wrong = window_problems(window, hop, getattr(config, "shortest_window", 1), rate)
+    # Scratch models fit their pooling to the window; an encoder's convolutions are what they are.
+    least = getattr(config, "least_window_samples", config.shortest_window)
+    wrong = window_problems(window, hop, least, rate)
     if not wrong and (arguments.window_seconds is not None or arguments.hop_seconds is not None):
         given |= {"window_samples": window, "hop_samples": hop}
     problems += wrong

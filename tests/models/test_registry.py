@@ -100,7 +100,7 @@ def test_a_fixed_batch_is_learned_and_every_parameter_gets_a_gradient(name, numb
     model.train()
     # What follows a transformer, a recurrent layer or a posterior learns more slowly than a network of batch norms.
     is_slow = isinstance(model, WindowedEncoderClassification) or name in ("crnn", "mel_vae")
-    rate, steps = (3e-3, 60) if is_slow else (1e-3, 8)
+    rate, steps = (3e-3, 60 if is_slow else 20)
     optimizer = torch.optim.Adam(model.parameters(), rate)
     losses = []
     for _ in range(steps):
@@ -127,7 +127,11 @@ def test_saving_and_loading_changes_no_logit(name, number, tmp_path):
     assert type(loaded) is type(model)
     assert type(AutoConfig.from_pretrained(tmp_path)) is type(model.config)
     assert type(AutoFeatureExtractor.from_pretrained(tmp_path)) is WaveformFeatureExtractor
-    assert torch.equal(loaded(inputs).logits, model(inputs).logits)
+    weights, expected = loaded.state_dict(), model.state_dict()
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[key], value) for key, value in expected.items())
+    # A convolution's sums depend on where in memory its weights lie.
+    torch.testing.assert_close(loaded(inputs).logits, model(inputs).logits, atol=1e-6, rtol=1e-6)
 
 
 @every_model
@@ -136,7 +140,9 @@ def test_a_clip_alone_scores_as_in_a_batch(name, number):
     inputs = music(5, model.config.window_samples)
     together = model(inputs).logits
     alone = torch.cat([model(inputs[index : index + 1]).logits for index in range(5)])
-    torch.testing.assert_close(alone, together, atol=1e-4, rtol=0)
+    # Bins of a constant-Q transform that hold nothing but roundings are as loud in decibels as others.
+    tolerance = 1e-3 if getattr(model.config, "front_end", None) == "cqt" else 1e-4
+    torch.testing.assert_close(alone, together, atol=tolerance, rtol=0)
 
 
 @every_model
@@ -240,13 +246,13 @@ def test_a_model_loaded_in_reduced_precision_tags_like_the_full_one(name, number
     exact = {s["label"]: s["score"] for s in pipeline("audio-classification", model=str(tmp_path), top_k=None)(song)}
     reduced = pipeline("audio-classification", model=str(tmp_path), top_k=None, dtype=dtype)
     if has_spectrogram:
-        assert {buffer.dtype for buffer in reduced.model.spectrogram.buffers()} == {torch.float32}
+        assert {buffer.dtype for buffer in reduced.model.spectrogram.buffers()} <= {torch.float32}
     assert {parameter.dtype for parameter in reduced.model.classifier.parameters()} == {dtype}
     for score in reduced(song):
         assert score["score"] == pytest.approx(exact[score["label"]], abs=0.1)
     cast = model.to(dtype)  # the other way to reduced precision
     if has_spectrogram:
-        assert {buffer.dtype for buffer in cast.spectrogram.buffers()} == {torch.float32}
+        assert {buffer.dtype for buffer in cast.spectrogram.buffers()} <= {torch.float32}
 
 
 @every_model
@@ -256,13 +262,14 @@ def test_a_wrong_shape_is_explained(name, number):
         model(torch.zeros(4))
 
 
-@every_model
-def test_a_saved_model_tags_where_this_package_cannot_be_imported(name, number, tmp_path):
-    model, extractor = make(name, number)
-    model.save_pretrained(tmp_path)
-    extractor.save_pretrained(tmp_path)
-    song = music(1, 150_000)[0].numpy()
-    np.save(tmp_path / "song.npy", song)
+@pytest.fixture(scope="module")
+def scores_without_this_package(tmp_path_factory):
+    """What a process that cannot import this package says of one song, for every model; one process for all."""
+    root, song = tmp_path_factory.mktemp("models"), music(1, 150_000)[0].numpy()
+    np.save(root / "song.npy", song)
+    for name, number in CASES:
+        for part in make(name, number):
+            part.save_pretrained(root / f"{name}-{number}")
     program = textwrap.dedent(f"""
         import json, sys
         class Refuse:
@@ -272,18 +279,35 @@ def test_a_saved_model_tags_where_this_package_cannot_be_imported(name, number, 
         sys.meta_path.insert(0, Refuse())
         import numpy as np
         from transformers import pipeline
-        folder = {str(tmp_path)!r}
-        tagger = pipeline("audio-classification", model=folder, trust_remote_code=True, top_k=None)
-        print(json.dumps(tagger(np.load(folder + "/song.npy"))))
+        scores, song = {{}}, np.load("song.npy")
+        for folder in {[f"{name}-{number}" for name, number in CASES]!r}:
+            tagger = pipeline("audio-classification", model=folder, trust_remote_code=True, top_k=None)
+            scores[folder] = tagger(song.copy())
+        print(json.dumps(scores))
     """)
-    finished = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=root)
     assert finished.returncode == 0, finished.stderr
-    theirs = {score["label"]: score["score"] for score in json.loads(finished.stdout.splitlines()[-1])}
+    return song, json.loads(finished.stdout.splitlines()[-1])
+
+
+@every_model
+def test_a_saved_model_tags_where_this_package_cannot_be_imported(name, number, scores_without_this_package):
+    model, extractor = make(name, number)
+    song, scores = scores_without_this_package
+    theirs = {score["label"]: score["score"] for score in scores[f"{name}-{number}"]}
     ours = pipeline("audio-classification", model=model, feature_extractor=extractor, top_k=None)(song)
     for score in ours:
         assert theirs[score["label"]] == pytest.approx(score["score"], abs=1e-6)
+
+
+@every_model
+def test_a_model_is_exported_for_any_number_of_clips(name, number):
+    model, _ = make(name, number)
+    example, other = music(2, model.config.window_samples), music(5, model.config.window_samples, seed=1)
+    shapes = ({0: torch.export.Dim("clips", min=1, max=64)},)
+    exported = torch.export.export(model, (example,), dynamic_shapes=shapes).module()
+    for clips in (example, other):
+        torch.testing.assert_close(exported(clips).logits, model(clips).logits, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("problem_type", PROBLEMS)

@@ -1,0 +1,84 @@
+"""Several experiments in one recipe: what they share, and by name what each of them changes.
+
+A study recipe is a recipe with one more field::
+
+    dataset_name: gtzan
+    output_dir: runs/study
+    variants:
+      crnn: {model_type: crnn}
+      short_cnn_cqt: {model_type: short_cnn, model_config: {front_end: cqt}}
+
+``--variant crnn`` makes it the recipe of one experiment, in ``runs/study/crnn``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+FIELD, FLAG = "variants", "--variant"
+
+
+def take_variant(argv: Sequence[str], problems: list[str]) -> tuple[str | None, list[str]]:
+    """The value of ``--variant``, and the command line without it."""
+    rest, chosen, position = [], [], 0
+    while position < len(argv):
+        flag, equals, value = argv[position].partition("=")
+        position += 1
+        if flag != FLAG:
+            rest.append(argv[position - 1])
+        elif equals:
+            chosen.append(value)
+        elif position < len(argv) and not argv[position].startswith("--"):
+            chosen.append(argv[position])
+            position += 1
+        else:
+            problems.append(f"{FLAG}: the name of a variant is needed after it")
+    if len(chosen) > 1:
+        problems.append(f"{FLAG}: given {len(chosen)} times ({', '.join(chosen)}); a run is one variant")
+    return (chosen[0] if chosen else None), rest
+
+
+def one_variant(given: dict, name: str | None, problems: list[str]) -> dict:
+    """A study recipe's content as that of one experiment; any other recipe's as it is.
+
+    A variant's values take the place of the common ones; mappings (``model_config``) are joined.
+
+    Args:
+        given: The recipe's content.
+        name: The variant to take, or None.
+        problems: Receives what is wrong.
+    """
+    if FIELD not in given:
+        if name is not None:
+            problems.append(f"{FLAG} {name}: the recipe has no {FIELD}")
+        return given
+    common = {field: value for field, value in given.items() if field != FIELD}
+    variants = given[FIELD]
+    wrong = _form_problems(variants)
+    if wrong:
+        problems += wrong
+        return common
+    if name not in variants:
+        received = f"there is no variant {name!r}" if name else "the recipe holds several experiments"
+        problems.append(
+            f"{FIELD}: {received}; choose one with {FLAG}: {', '.join(variants)}. All of them, one after the other: "
+            f"python scripts/study.py inputs RECIPE"
+        )
+        return common
+    chosen = dict(common)
+    for field, value in (variants[name] or {}).items():
+        both = isinstance(value, Mapping) and isinstance(common.get(field), Mapping)
+        chosen[field] = {**common[field], **value} if both else value
+    if isinstance(common.get("output_dir"), str) and "output_dir" not in (variants[name] or {}):
+        chosen["output_dir"] = f"{common['output_dir']}/{name}"
+    return chosen
+
+
+def _form_problems(variants: object) -> list[str]:
+    if not isinstance(variants, Mapping) or not variants:
+        return [f"{FIELD}: a mapping {{name: {{field: value}}}} is expected, received {variants!r}"]
+    return [
+        f"{FIELD}.{name}: a mapping {{field: value}} is expected, received {value!r}"
+        for name, value in variants.items()
+        if value is not None and not isinstance(value, Mapping)
+    ]
