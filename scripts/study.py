@@ -20,6 +20,8 @@ import json
 import subprocess
 from pathlib import Path
 
+import torch
+
 from hf_tagger import HfTaggerError, parse_recipe
 from hf_tagger.command_line import run_script
 from hf_tagger.costs import measure_costs
@@ -72,9 +74,11 @@ def chosen_variants(recipe: str, only: list[str] | None) -> list[str]:
 def train(recipe: str, name: str, fields: list[str], run: Path) -> None:
     """Trains one variant in a process of its own; an unfinished run goes on from its last checkpoint."""
     print(f"\n{name}: training into {run}", flush=True)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", _FINETUNE, recipe, "--variant", name]
+    # A launcher for several accelerators only: on a CPU, accelerate's default is one thread.
+    launcher = ["-m", "accelerate.commands.launch", "--quiet"] if torch.accelerator.device_count() > 1 else []
     goes_on = ["--resume_from_checkpoint"] if any(run.glob("checkpoint-*")) else ["--overwrite_output_dir"]
-    if subprocess.run([*command, *fields, *goes_on], check=False).returncode:
+    command = [sys.executable, *launcher, _FINETUNE, recipe, "--variant", name, *fields, *goes_on]
+    if subprocess.run(command, check=False).returncode:
         raise HfTaggerError(
             f"The run of {name} failed, see above. What was finished is kept; the same command goes on."
         )

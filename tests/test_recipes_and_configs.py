@@ -9,10 +9,15 @@ from accelerate.commands.config.config_args import load_config_from_file
 from tiny_checkpoints import overrides
 
 from hf_tagger import parse_recipe
+from hf_tagger.models import MODELS, WindowedEncoderClassification
+from hf_tagger.models.spectrogram_config import FRONT_ENDS
+from hf_tagger.recipe import list_variants
 from hf_tagger.training.build import plan_model
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+STUDIES = [path for path in RECIPES if path.stem.startswith("study_")]
+VARIANTS = [(path, name) for path in STUDIES for name in list_variants(str(path))]
 CONFIGS = sorted((ROOT / "accelerate_configs").glob("*.yaml"))
 
 
@@ -33,11 +38,17 @@ def test_the_promised_recipes_and_configurations_are_there():
         "ast_gtzan",
         "ast_fma_small",
         "ast_mtat",
+        "crnn_gtzan",
+        "sample_cnn_mtat",
+        "musicnn_mtat",
+        "mel_vae_gtzan",
+        "mel_cnn_artist20",
+        "study_inputs",
     }
     assert {path.stem for path in CONFIGS} >= {"cpu", "single_gpu", "single_gpu_fp16", "ddp", "fsdp", "multi_node"}
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=by_name)
+@pytest.mark.parametrize("path", [path for path in RECIPES if path not in STUDIES], ids=by_name)
 def test_a_recipe_parses_and_starts_with_the_command_that_runs_it(path, checkpoints):
     data, model, training = parse_recipe([str(path), *overrides(path.stem, checkpoints)])
     first_line = path.read_text(encoding="utf-8").splitlines()[0]
@@ -48,6 +59,33 @@ def test_a_recipe_parses_and_starts_with_the_command_that_runs_it(path, checkpoi
     assert plan_model(model).feature_extractor.sampling_rate == rate
     if data.dataset_name != "synthetic":
         assert "--dataset_root" in first_line
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=by_name)
+def test_a_study_starts_with_the_command_that_runs_it_and_its_variants_share_everything_but_the_model(path):
+    first_line = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first_line.startswith(f"# python scripts/study.py inputs recipes/{path.name} --dataset_root")
+    variants = yaml.safe_load(path.read_text(encoding="utf-8"))["variants"]
+    assert all(set(fields) <= {"model_type", "model_config", "model_name_or_path"} for fields in variants.values())
+
+
+@pytest.mark.parametrize(("path", "name"), VARIANTS, ids=[f"{path.stem}-{name}" for path, name in VARIANTS])
+def test_a_variant_of_a_study_parses(path, name):
+    _, model, training = parse_recipe([str(path), "--variant", name])
+    assert training.output_dir == f"runs/{path.stem}/{name}"
+    assert (
+        plan_model(model).feature_extractor.window_samples
+        == 16_000 * yaml.safe_load(path.read_text())["window_seconds"]
+    )
+
+
+def test_the_input_study_compares_every_scratch_model_and_every_front_end():
+    recipe = yaml.safe_load((ROOT / "recipes" / "study_inputs.yaml").read_text(encoding="utf-8"))
+    variants = recipe["variants"].values()
+    scratch = {name for name, model in MODELS.items() if not issubclass(model, WindowedEncoderClassification)}
+    assert {variant["model_type"] for variant in variants} == scratch
+    front_ends = {variant["model_config"].get("front_end", "mel_db") for variant in variants}
+    assert front_ends == set(FRONT_ENDS)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=by_name)

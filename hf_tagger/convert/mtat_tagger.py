@@ -128,45 +128,7 @@ ARCHITECTURES = {
 }
 """The published architectures by the name that ``--architecture`` takes."""
 
-_CARD = """---
-license: mit
-library_name: transformers
-pipeline_tag: audio-classification
-tags: [music, music-tagging, magnatagatune, {name}]
----
-
-# {name}, a music tagger of MagnaTagATune
-
-The {name} of Won et al. 2020, converted by hf_tagger from `{checkpoint}`. It says how likely each of 50 tags fits.
-Input: mono, {rate:,} Hz, of any length; the probabilities of windows of {seconds} s are averaged.
-
-**The tags are right only for the checkpoints in models/mtat** of the authors' repository. Those of the Million Song
-Dataset (models/msd) and of MTG-Jamendo (models/jamendo) have other tags and, but for the Million Song Dataset's
-musicnn, the same shapes: the file does not tell them apart.
-
-```python
-import librosa
-from transformers import pipeline
-
-tagger = pipeline("audio-classification", model="this folder", trust_remote_code={remote_code}, top_k=5)
-waveform, _ = librosa.load("song.mp3", sr={rate})
-print(tagger(waveform))
-```
-
-- Trained on MagnaTagATune (Law et al. 2009, CC BY-NC-SA 3.0): 50 tags, split of Won et al. 2020 without untagged clips
-  (`protocol: clean` in hf_tagger)
-- Outputs: {tags}
-- Paper: Minz Won, Andres Ferraro, Dmitry Bogdanov, Xavier Serra, "Evaluation of CNN-based Automatic Music Tagging
-  Models", 2020, https://arxiv.org/abs/2006.00751
-- Weights and original code: https://github.com/minzwon/sota-music-tagging-models, MIT licence
-  (https://opensource.org/license/mit), Copyright (c) 2020 Music Technology Group, Universitat Pompeu Fabra. Code
-  developed by Minz Won.
-- Modelling code beside the weights: https://github.com/hf-tagger/hf_tagger, Apache-2.0
-
-```bibtex
-{citations}
-```
-"""
+_CARD, _LICENSE = (Path(__file__).with_name(f"mtat_tagger_{name}") for name in ("card.md", "license.txt"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -194,17 +156,17 @@ def run(options: argparse.Namespace) -> None:
     tagger.save_pretrained(output)
     WaveformFeatureExtractor(config.sampling_rate, config.window_samples, config.hop_samples).save_pretrained(output)
     seconds = f"{config.window_samples / config.sampling_rate:.3g}"
-    card = _CARD.format(
+    card = _CARD.read_text(encoding="utf-8").format(
         name=name,
         checkpoint=Path(options.checkpoint).name,
         rate=config.sampling_rate,
         seconds=seconds,
-        remote_code=True,
         tags=", ".join(TAGS),
         # The second is Won et al. 2020, which is also the paper of its own model.
         citations="\n\n".join(dict.fromkeys([tagger.citation, MODELS["short_cnn"].citation])),
     )
     (output / "README.md").write_text(card, encoding="utf-8")
+    (output / "LICENSE").write_text(_LICENSE.read_text(encoding="utf-8"), encoding="utf-8")  # as the licence asks
     if options.architecture is None:
         print(f"recognised by the names of the tensors: {name}")
     if computed:

@@ -76,7 +76,7 @@ class ResidualPoolingBlock(nn.Module):
 
 
 class TimeBlock(nn.Module):
-    """Convolution over time, ReLU, max pooling: ``[B, C_in, T]`` → ``[B, C_out, T // (stride · pool)]``.
+    """Convolution over time, ReLU, max pooling: ``[B, C_in, T]`` → ``[B, C_out, ⌈T / stride⌉ // pool]``.
 
     Args:
         in_channels: C_in.
@@ -93,7 +93,7 @@ class TimeBlock(nn.Module):
         self.pool = nn.MaxPool1d(pool)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """``[B, C_in, T]`` → ``[B, C_out, T // (stride · pool)]``."""
+        """``[B, C_in, T]`` → ``[B, C_out, ⌈T / stride⌉ // pool]``."""
         return torch.relu(self.pool(self.norm(self.convolution(hidden))))
 
 

@@ -22,6 +22,15 @@ def dropout_problems(config, names: Iterable[str]) -> list[str]:
     ]
 
 
+def flag_problems(config, names: Iterable[str]) -> list[str]:
+    """Which fields of a configuration are neither true nor false."""
+    return [
+        f"{name} must be true or false, received {getattr(config, name)!r}"
+        for name in names
+        if type(getattr(config, name)) is not bool
+    ]
+
+
 def is_number(value) -> bool:
     """Whether a value is a finite number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

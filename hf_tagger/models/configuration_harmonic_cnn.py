@@ -7,9 +7,9 @@ from transformers import PreTrainedConfig
 from .blocks import fitted_pools
 from .config_checks import count_problems, dropout_problems
 from .harmonic import harmonic_bins
-from .windowing import window_problems
+from .windowing import WINDOW_FIELDS, window_problems
 
-_COUNTS = ("sampling_rate", "window_samples", "n_fft", "hop_length", "num_harmonics", "bins_per_semitone")
+_COUNTS = (*WINDOW_FIELDS, "n_fft", "hop_length", "num_harmonics", "bins_per_semitone", "num_channels")
 
 
 class HarmonicCnnConfig(PreTrainedConfig):
@@ -49,7 +49,7 @@ class HarmonicCnnConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         """Checks the values."""
         super().__post_init__(**kwargs)
-        problems = count_problems(self, (*_COUNTS, "num_channels"))
+        problems = count_problems(self, _COUNTS)
         problems += dropout_problems(self, ["classifier_dropout"])
         if not problems:
             if self.num_bins < 1:

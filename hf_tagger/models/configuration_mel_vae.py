@@ -23,7 +23,7 @@ class MelVaeConfig(SpectrogramConfig):
             (https://openreview.net/forum?id=Sy2fzU9gl).
         kl_warmup_steps: Training batches over which ``kl_weight`` grows from 0, so that the latent variables are not
             given up before the decoder can use them (Bowman et al. 2016, https://arxiv.org/abs/1511.06349, section
-            3.1); 0 for none.
+            3.1); 0 for none. Of a batch that is computed in groups, every group counts.
         **kwargs: Windows and front end, see :class:`SpectrogramConfig`; ``waveform`` is impossible, as a filterbank
             that is learned would be its own target.
 

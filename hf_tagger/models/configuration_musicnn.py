@@ -38,6 +38,6 @@ class MusicnnConfig(SpectrogramConfig):
     def problems(self) -> list[str]:
         """What is wrong with the values."""
         problems = super().problems()
-        if not problems and int(0.4 * self.num_bins) < 1:
+        if not problems and self.num_bins < 3:
             problems.append(f"{self.num_bins} bins are too few for filters of 40 % of their height; 3 are the fewest")
         return problems

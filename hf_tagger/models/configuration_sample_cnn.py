@@ -5,8 +5,8 @@ import math
 from transformers import PreTrainedConfig
 
 from .blocks import fitted_pools
-from .config_checks import count_problems, dropout_problems
-from .windowing import window_problems
+from .config_checks import count_problems, dropout_problems, flag_problems
+from .windowing import WINDOW_FIELDS, window_problems
 
 
 class SampleCnnConfig(PreTrainedConfig):
@@ -43,8 +43,8 @@ class SampleCnnConfig(PreTrainedConfig):
         """Checks the values."""
         super().__post_init__(**kwargs)
         problems = count_problems(self, ["num_channels"]) + dropout_problems(self, ["classifier_dropout"])
-        # Without a right window the pools cannot be counted.
-        problems += count_problems(self, ["window_samples"]) or window_problems(self)
+        problems += count_problems(self, WINDOW_FIELDS) or window_problems(self)
+        problems += flag_problems(self, ["squeeze_excitation"])
         if problems:
             raise ValueError("; ".join(problems) + ".")
 

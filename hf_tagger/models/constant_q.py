@@ -38,8 +38,8 @@ def constant_q_problems(
 class ConstantQ(nn.Module):
     """Magnitudes of the constant-Q transform with centred frames, zeros beyond the ends, and librosa's scale.
 
-    The values are those of ``abs(librosa.cqt(…))`` with its defaults (Hann window, ``filter_scale`` 1, L1-normalised
-    filters, divided by the square root of their length) up to the differences between two ways of halving a rate.
+    The values are those of ``abs(librosa.cqt(…, sparsity=0))`` with its other defaults (Hann window, ``filter_scale``
+    1, L1-normalised filters, divided by the square root of their length), up to two ways of halving a rate.
 
     Args:
         sampling_rate: Rate of the waveform in Hz.

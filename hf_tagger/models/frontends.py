@@ -158,7 +158,8 @@ class LearnedFilterbank(FrontEnd):
     """Raw waveform in: pairs of learned filters, their squared magnitude, compressed by log10(1 + 10,000 x).
 
     Time-domain filterbanks (Zeghidour et al. 2018, https://arxiv.org/abs/1711.01161): the filters start as Gabor
-    wavelets at the centres and with the widths of mel bands, and are then trained with the rest. Deviation: every
+    wavelets at the centres and with the widths of mel bands (wider below about 45 Hz of width, which takes more than
+    512 samples at 16 kHz), and are then trained with the rest. Deviation: every
     filter is as long as an analysis window and is applied once a hop, as the frames of a spectrogram, where the paper
     filters every sample, smooths and then keeps one sample a hop; this costs ``hop_length`` times less.
 

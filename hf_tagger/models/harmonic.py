@@ -44,7 +44,7 @@ class HarmonicSpectrogram(FrontEnd):
             fundamentals = 440 * 2 ** ((pitches - 69) / 12)  # Hz
             multiples = torch.arange(1, num_harmonics + 1, dtype=torch.float64)
             self.register_buffer("centres", (multiples[:, None] * fundamentals).flatten().float())  # [harmonics · bins]
-            self.register_buffer("frequencies", torch.linspace(0, sampling_rate / 2, n_fft // 2 + 1))  # [F]
+            self.register_buffer("frequencies", torch.arange(n_fft // 2 + 1) * (sampling_rate / n_fft))  # [F]
             self.transform = torchaudio.transforms.Spectrogram(n_fft, hop_length=hop_length)
             self.to_decibels = torchaudio.transforms.AmplitudeToDB(stype="power")
         self.quality = nn.Parameter(torch.ones(1))

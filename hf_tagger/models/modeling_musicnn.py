@@ -19,7 +19,7 @@ from .blocks import DenseBlock, TimeBlock
 from .configuration_musicnn import MusicnnConfig
 from .spectrogram_classification import SpectrogramClassification
 
-_VERTICAL_SHARES = (0.7, 0.4)  # of the bins
+_VERTICAL_TENTHS = (7, 4)  # of the bins
 _HORIZONTAL_FRAMES = (129, 65, 33)
 
 
@@ -56,7 +56,7 @@ class MusicnnForAudioClassification(SpectrogramClassification):
     def __init__(self, config: MusicnnConfig):
         super().__init__(config)
         self.vertical = nn.ModuleList(
-            VerticalFilters(config.vertical_channels, int(share * config.num_bins)) for share in _VERTICAL_SHARES
+            VerticalFilters(config.vertical_channels, tenths * config.num_bins // 10) for tenths in _VERTICAL_TENTHS
         )
         self.horizontal = nn.ModuleList(
             TimeBlock(1, config.horizontal_channels, frames) for frames in _HORIZONTAL_FRAMES

@@ -25,7 +25,7 @@ from .windowed_classification import WindowedAudioClassification
 
 
 class SqueezeExcitationBlock(nn.Module):
-    """Residual block over time: ``[B, C_in, T]`` → ``[B, C_out, T // (stride · pool)]``.
+    """Residual block over time: ``[B, C_in, T]`` → ``[B, C_out, ⌈T / stride⌉ // pool]``.
 
     Args:
         in_channels: C_in.
@@ -51,7 +51,7 @@ class SqueezeExcitationBlock(nn.Module):
         self.pool = nn.MaxPool1d(pool)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """``[B, C_in, T]`` → ``[B, C_out, T // (stride · pool)]``."""
+        """``[B, C_in, T]`` → ``[B, C_out, ⌈T / stride⌉ // pool]``."""
         residual = torch.relu(self.first_norm(self.first(hidden)))
         residual = self.second_norm(self.second(residual))
         weights = torch.sigmoid(self.excite(torch.relu(self.squeeze(residual.mean(dim=2)))))  # [B, C_out]

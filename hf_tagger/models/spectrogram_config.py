@@ -7,7 +7,7 @@ from transformers import PreTrainedConfig
 from .blocks import fitted_pools
 from .config_checks import count_problems, dropout_problems, is_number
 from .constant_q import constant_q_problems
-from .windowing import window_problems
+from .windowing import WINDOW_FIELDS, window_problems
 
 FRONT_ENDS = ("mel_db", "log_mel", "mfcc", "cqt", "waveform")
 _COUNTS = ("n_fft", "hop_length", "num_mel_bins", "num_mfcc", "num_cqt_bins", "cqt_bins_per_octave")
@@ -79,15 +79,15 @@ class SpectrogramConfig(PreTrainedConfig):
             for name in ("f_min", "f_max", "cqt_f_min")
             if not is_number(getattr(self, name))
         ]
-        if problems:  # the rest counts with these values
-            return problems + count_problems(self, ["sampling_rate"])
+        if problems or count_problems(self, WINDOW_FIELDS):  # the rest counts with these values
+            return problems + count_problems(self, WINDOW_FIELDS)
         problems += window_problems(self)
         if not 0 <= self.f_min < self.f_max <= self.sampling_rate / 2:
             problems.append(
                 f"0 <= f_min < f_max <= sampling_rate / 2 = {self.sampling_rate / 2:g} Hz must hold, received f_min "
                 f"{self.f_min} and f_max {self.f_max}"
             )
-        if self.num_mfcc > self.num_mel_bins:
+        if self.front_end == "mfcc" and self.num_mfcc > self.num_mel_bins:
             problems.append(f"num_mfcc {self.num_mfcc} must be at most num_mel_bins {self.num_mel_bins}")
         if self.cqt_f_min <= 0:
             problems.append(f"cqt_f_min must be greater than 0 Hz, received {self.cqt_f_min}")
@@ -109,6 +109,8 @@ class SpectrogramConfig(PreTrainedConfig):
     @property
     def pools(self) -> list[tuple[int, int]]:
         """Bins and frames that each layer makes one of; at least one of each is left of a window."""
+        if not self.published_pools():
+            return []
         bins, frames = zip(*self.published_pools(), strict=True)
         num_frames = self.window_samples // self.hop_length + 1
         return list(zip(fitted_pools(bins, self.num_bins), fitted_pools(frames, num_frames), strict=True))
@@ -121,7 +123,5 @@ class SpectrogramConfig(PreTrainedConfig):
     @property
     def shortest_window(self) -> int:
         """Samples of the shortest input with the pooling of these windows: that which leaves one frame."""
-        if not self.published_pools():
-            return self.least_window_samples
         frames = math.prod(pool for _, pool in self.pools)
         return max(self.least_window_samples, (frames - 1) * self.hop_length)

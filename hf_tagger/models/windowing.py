@@ -16,6 +16,9 @@ import torch
 
 from .config_checks import count_problems
 
+WINDOW_FIELDS = ("sampling_rate", "window_samples", "hop_samples", "windows_per_group")
+"""Fields of every configuration, positive whole numbers."""
+
 
 def window_starts(num_samples: int, window_samples: int, hop_samples: int) -> list[int]:
     """First sample of every evaluation window.
@@ -69,7 +72,7 @@ def window_problems(config) -> list[str]:
     Args:
         config: A model's configuration; its ``shortest_window`` is the least number of samples the model can compute.
     """
-    problems = count_problems(config, ("sampling_rate", "window_samples", "hop_samples", "windows_per_group"))
+    problems = count_problems(config, WINDOW_FIELDS)
     if problems:
         return problems
     if config.hop_samples > config.window_samples:

@@ -7,8 +7,8 @@ import textwrap
 import numpy as np
 import pytest
 import torch
-from convert.published_taggers import NETWORKS, logits, random_state
 from huggingface_hub import ModelCard
+from published_taggers import NETWORKS, logits, random_state
 from safetensors.torch import load_file
 from script_runner import load_script
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, pipeline

@@ -9,13 +9,16 @@ import pytest
 import yaml
 from fake_datasets import make_artist20, make_class_folder, make_fma, make_gtzan, make_magnatagatune
 from script_runner import TINY, load_script
+from small_models import SMALL
 from tiny_checkpoints import overrides
 from transformers import AutoModelForAudioClassification, pipeline
 
+from hf_tagger.recipe import list_variants
 from hf_tagger.tagging import Tagger
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.yaml") if path.stem != "quickstart")
+RUNS = [(path, variant) for path in RECIPES for variant in list_variants(str(path)) or [None]]
 LAYOUTS = {
     "gtzan": lambda root: make_gtzan(root, 2),
     "magnatagatune": make_magnatagatune,
@@ -23,8 +26,15 @@ LAYOUTS = {
     "artist20": make_artist20,
     "folder": lambda root: make_class_folder(root, {"low": 20, "high": 20}),
 }
+PRETRAINED = ("mert", "musicfm", "ast")
 # The clips last 0.3 s; a step suffices to pass through everything. The damaged clip of GTZAN is one of 60.
 SHORT = ["--max_steps", "3", "--per_device_train_batch_size", "4", "--max_skipped_share", "0.05"]
+
+
+def small_model(model_type):
+    """Flags that make a scratch model small; its windows stay those of the recipe."""
+    settings = {key: value for key, value in SMALL[model_type][0].items() if not key.endswith("_samples")}
+    return [text for key, value in settings.items() for text in (f"--model_config.{key}", str(value))]
 
 
 @pytest.fixture(scope="session")
@@ -40,19 +50,21 @@ def layouts(tmp_path_factory):
     return layout
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_trains_evaluates_saves_reloads_and_tags(path, layouts, checkpoints, tmp_path):
+@pytest.mark.parametrize(("path", "variant"), RUNS, ids=["-".join(filter(None, (p.stem, v))) for p, v in RUNS])
+def test_a_recipe_trains_evaluates_saves_reloads_and_tags(path, variant, layouts, checkpoints, tmp_path):
     recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    pretrained = overrides(path.stem, checkpoints)
-    sized = ["--window_seconds", "1", *pretrained] if pretrained else []
-    settings = TINY[2:] if pretrained else TINY  # the first two make short_cnn small
+    recipe |= recipe.pop("variants")[variant] if variant else {}
+    sized = ["--variant", variant] if variant else []
+    sized += overrides(path.stem, checkpoints) or small_model(recipe["model_type"])
+    if path.stem.startswith(PRETRAINED) or variant:
+        sized += ["--window_seconds", "1"]
     if recipe["dataset_name"] == "magnatagatune":  # its one validation clip has no tag that another has not
         sized += ["--metric_for_best_model", "lrap"]
     if recipe["dataset_name"] != "folder":
         sized.append("--allow_size_mismatch")
     run = tmp_path / "run"
     places = ["--dataset_root", str(layouts(recipe["dataset_name"])), "--cache_dir", str(tmp_path / "cache")]
-    load_script("finetune").main([str(path), *places, "--output_dir", str(run), *settings, *SHORT, *sized])
+    load_script("finetune").main([str(path), *places, "--output_dir", str(run), *TINY[2:], *SHORT, *sized])
 
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["training"]["steps"] == 3
