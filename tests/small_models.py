@@ -49,18 +49,25 @@ TINY_AST = {
     "pooling": "attention",
     "head_hidden_size": 16,
 }
+TINY_MUSICNN = {"vertical_channels": 6, "horizontal_channels": 3, "backend_channels": 4, "dense_size": 16}
 FRONT_ENDS = [{}, *({"front_end": name} for name in ("log_mel", "mfcc", "cqt", "waveform"))]
 SMALL = {
     "audio_encoder": [TINY_WAV2VEC2, TINY_AST],
     "short_cnn": [{"num_channels": 4, **front_end} for front_end in FRONT_ENDS]
     + [{"num_channels": 4, "residual": True}],
     "fcn": [{"num_channels": 4, "window_samples": 100_000, "hop_samples": 100_000}],
-    "crnn": [{"num_channels": 4, "hidden_size": 8, "window_samples": 100_000, "hop_samples": 100_000}],
-    "musicnn": [{"vertical_channels": 6, "horizontal_channels": 3, "backend_channels": 4, "dense_size": 16}],
+    "crnn": [
+        {"num_channels": 4, "hidden_size": 8, "window_samples": 100_000, "hop_samples": 100_000},
+        {"num_channels": 4, "hidden_size": 8, "window_samples": 40_000, "hop_samples": 40_000, "front_end": "cqt"},
+    ],
+    "musicnn": [TINY_MUSICNN, {**TINY_MUSICNN, "front_end": "mfcc"}],
     "sample_cnn": [{"num_channels": 4}, {"num_channels": 4, "squeeze_excitation": True}],
     "harmonic_cnn": [{"num_channels": 4}],
     "mel_cnn": [{"num_channels": 4, "dense_size": 32}],
-    "mel_vae": [{"num_channels": 4, "latent_size": 16, "kl_warmup_steps": 4}],
+    "mel_vae": [
+        {"num_channels": 4, "latent_size": 16, "kl_warmup_batches": 4},
+        {"num_channels": 4, "latent_size": 16, "front_end": "log_mel", "num_mel_bins": 50},
+    ],
     "mert_model": [
         TINY_MERT,
         {**TINY_MERT, "do_stable_layer_norm": True, "layer": "weighted", "head_hidden_size": 16},

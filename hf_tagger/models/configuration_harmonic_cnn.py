@@ -2,32 +2,23 @@
 
 import math
 
-from transformers import PreTrainedConfig
-
 from .blocks import fitted_pools
-from .config_checks import count_problems, dropout_problems
-from .harmonic import harmonic_bins
-from .windowing import WINDOW_FIELDS, window_problems
-
-_COUNTS = (*WINDOW_FIELDS, "n_fft", "hop_length", "num_harmonics", "bins_per_semitone", "num_channels")
+from .harmonic import harmonic_bins, harmonic_problems
+from .scratch_config import ScratchConfig
 
 
-class HarmonicCnnConfig(PreTrainedConfig):
+class HarmonicCnnConfig(ScratchConfig):
     """Harmonic CNN (Won et al. 2020, https://doi.org/10.1109/ICASSP40776.2020.9053669).
 
     The defaults are those of Won et al. 2020 (https://arxiv.org/abs/2006.00751), with windows of 5 s.
 
     Args:
-        sampling_rate: Rate of the waveform in Hz.
-        window_samples: Length of a window in samples.
-        hop_samples: Distance of two windows in samples when a longer clip is evaluated.
-        windows_per_group: Windows of long audio that are computed at once.
         n_fft: Length of the Fourier transform in samples.
         hop_length: Distance of two frames in samples.
         num_harmonics: Multiples of a pitch that are filtered, the first included.
         bins_per_semitone: Pitches a semitone, from C1 to the highest whose last harmonic can be heard.
         num_channels: Channels of the first four blocks; the others have twice as many.
-        classifier_dropout: Dropout before the last layer.
+        **kwargs: Windows and dropout, see :class:`ScratchConfig`.
 
     Raises:
         ValueError: If a value is out of range.
@@ -35,7 +26,6 @@ class HarmonicCnnConfig(PreTrainedConfig):
 
     model_type = "harmonic_cnn"
 
-    sampling_rate: int = 16_000
     window_samples: int = 80_000
     hop_samples: int = 80_000
     windows_per_group: int = 16
@@ -44,23 +34,15 @@ class HarmonicCnnConfig(PreTrainedConfig):
     num_harmonics: int = 6
     bins_per_semitone: int = 2
     num_channels: int = 128
-    classifier_dropout: float = 0.5
 
-    def __post_init__(self, **kwargs):
-        """Checks the values."""
-        super().__post_init__(**kwargs)
-        problems = count_problems(self, _COUNTS)
-        problems += dropout_problems(self, ["classifier_dropout"])
-        if not problems:
-            if self.num_bins < 1:
-                problems.append(
-                    f"num_harmonics {self.num_harmonics} leave no pitch above C1 whose last harmonic is below half the "
-                    f"sampling rate {self.sampling_rate:,}"
-                )
-            else:
-                problems += window_problems(self)
-        if problems:
-            raise ValueError("; ".join(problems) + ".")
+    def counts(self) -> tuple[str, ...]:
+        """Fields that must be positive whole numbers."""
+        return ("n_fft", "hop_length", "num_harmonics", "bins_per_semitone", "num_channels")
+
+    def size_problems(self) -> list[str]:
+        """What is wrong with values that are right one by one."""
+        wrong = harmonic_problems(self.sampling_rate, self.num_harmonics, self.bins_per_semitone)
+        return wrong or super().size_problems()
 
     @property
     def num_bins(self) -> int:

@@ -21,7 +21,7 @@ class MelVaeConfig(SpectrogramConfig):
         reconstruction_weight: Weight of half the squared error of the decoded, normalised spectrogram.
         kl_weight: Weight of the Kullback-Leibler divergence of the posterior from N(0, 1); β of Higgins et al. 2017
             (https://openreview.net/forum?id=Sy2fzU9gl).
-        kl_warmup_steps: Training batches over which ``kl_weight`` grows from 0, so that the latent variables are not
+        kl_warmup_batches: Training batches over which ``kl_weight`` grows from 0, so that the latent variables are not
             given up before the decoder can use them (Bowman et al. 2016, https://arxiv.org/abs/1511.06349, section
             3.1); 0 for none. Of a batch that is computed in groups, every group counts.
         **kwargs: Windows and front end, see :class:`SpectrogramConfig`; ``waveform`` is impossible, as a filterbank
@@ -33,6 +33,7 @@ class MelVaeConfig(SpectrogramConfig):
 
     model_type = "mel_vae"
     front_ends = ("mel_db", "log_mel", "mfcc", "cqt")
+    adjustable_fields = (*SpectrogramConfig.adjustable_fields, *_WEIGHTS, "kl_warmup_batches")
 
     num_channels: int = 32
     num_blocks: int = 4
@@ -40,20 +41,22 @@ class MelVaeConfig(SpectrogramConfig):
     classification_weight: float = 1.0
     reconstruction_weight: float = 1.0
     kl_weight: float = 1.0
-    kl_warmup_steps: int = 1_000
+    kl_warmup_batches: int = 1_000
 
     def counts(self) -> tuple[str, ...]:
         """Fields that must be positive whole numbers."""
         return (*super().counts(), "num_channels", "num_blocks", "latent_size")
 
-    def problems(self) -> list[str]:
-        """What is wrong with the values."""
-        problems = super().problems()
+    def value_problems(self) -> list[str]:
+        """What is wrong with single values."""
+        problems = super().value_problems()
         problems += [
             f"{name} must be a number of at least 0, received {getattr(self, name)!r}"
             for name in _WEIGHTS
             if not is_number(getattr(self, name)) or getattr(self, name) < 0
         ]
-        if type(self.kl_warmup_steps) is not int or self.kl_warmup_steps < 0:
-            problems.append(f"kl_warmup_steps must be a whole number of at least 0, received {self.kl_warmup_steps!r}")
+        if type(self.kl_warmup_batches) is not int or self.kl_warmup_batches < 0:
+            problems.append(
+                f"kl_warmup_batches must be a whole number of at least 0, received {self.kl_warmup_batches!r}"
+            )
         return problems

@@ -35,9 +35,9 @@ class MusicnnConfig(SpectrogramConfig):
         own = ("vertical_channels", "horizontal_channels", "backend_channels", "dense_size")
         return (*super().counts(), *own)
 
-    def problems(self) -> list[str]:
-        """What is wrong with the values."""
-        problems = super().problems()
-        if not problems and self.num_bins < 3:
+    def size_problems(self) -> list[str]:
+        """What is wrong with values that are right one by one."""
+        problems = super().size_problems()
+        if self.num_bins < 3:
             problems.append(f"{self.num_bins} bins are too few for filters of 40 % of their height; 3 are the fewest")
         return problems

@@ -1,6 +1,5 @@
 """Configuration of the short-chunk CNN."""
 
-from .config_checks import flag_problems
 from .spectrogram_config import SpectrogramConfig
 
 
@@ -29,9 +28,9 @@ class ShortCnnConfig(SpectrogramConfig):
         """Fields that must be positive whole numbers."""
         return (*super().counts(), "num_channels", "num_blocks")
 
-    def problems(self) -> list[str]:
-        """What is wrong with the values."""
-        return super().problems() + flag_problems(self, ["residual"])
+    def flags(self) -> tuple[str, ...]:
+        """Fields that must be true or false."""
+        return ("residual",)
 
     def published_pools(self) -> list[tuple[int, int]]:
         """2×2 in every block; strides, which leave something of everything, in the residual form."""

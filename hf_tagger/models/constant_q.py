@@ -21,17 +21,18 @@ def constant_q_problems(
     sampling_rate: int, hop_length: int, num_bins: int, bins_per_octave: int, f_min: float
 ) -> list[str]:
     """What is wrong with the settings of a :class:`ConstantQ`."""
+    # The upper edge of the highest filter's band must be heard; as bins above f_min.
+    band = math.log2(1 + _HANN_BANDWIDTH / 2 / _quality(bins_per_octave))
+    most = math.floor(bins_per_octave * (math.log2(sampling_rate / 2 / f_min) - band)) + 1
     problems = []
-    highest = f_min * 2 ** ((num_bins - 1) / bins_per_octave)
-    edge = highest * (1 + _HANN_BANDWIDTH / 2 / _quality(bins_per_octave))
-    if edge > sampling_rate / 2:
-        problems.append(
-            f"num_cqt_bins {num_bins} from {f_min:g} Hz, {bins_per_octave} an octave, reach to {edge:,.0f} Hz, above "
-            f"half the sampling rate {sampling_rate:,}"
-        )
-    divisor = 2 ** (_octaves(num_bins, bins_per_octave) - 1)
+    if num_bins > most:
+        problems += [
+            f"num_cqt_bins {num_bins} from {f_min:g} Hz, {bins_per_octave} an octave, reach above half the sampling "
+            f"rate {sampling_rate:,}; at most {max(most, 0)} do not"
+        ]
+    divisor = 2 ** max(_octaves(min(num_bins, most), bins_per_octave) - 1, 0)
     if hop_length % divisor:
-        problems.append(f"hop_length {hop_length} must be a multiple of {divisor}: every octave halves it")
+        problems.append(f"hop_length {hop_length} must be a multiple of {divisor} for front_end cqt: octaves halve it")
     return problems
 
 
@@ -59,6 +60,8 @@ class ConstantQ(nn.Module):
         filters = _filters(frequencies[top.start :] / sampling_rate, lengths[top.start :])
         self.register_buffer("filters", filters)  # [2 · bins of an octave, 1, odd length]
         self.register_buffer("scales", lengths.sqrt().float())  # [bins]
+        # torchaudio's equivalent of resampy's and librosa's "kaiser_best"; narrower filters damp the highest bins.
+        # https://docs.pytorch.org/audio/stable/tutorials/audio_resampling_tutorial.html
         self.halve = torchaudio.transforms.Resample(
             2, 1, lowpass_filter_width=64, rolloff=0.9475937167399596, resampling_method="sinc_interp_kaiser"
         )

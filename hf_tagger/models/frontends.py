@@ -14,6 +14,7 @@ waveform    no spectrogram: a filterbank that is learned with the model  ``num_m
 =========== ============================================================ ============================================
 """
 
+import logging
 import math
 import warnings
 
@@ -22,6 +23,8 @@ import torchaudio
 from torch import nn
 
 from .constant_q import ConstantQ
+
+logger = logging.getLogger(__name__)
 
 
 class FrontEnd(nn.Module):
@@ -67,8 +70,7 @@ class MelDecibels(FrontEnd):
         super().__init__()
         # `from_pretrained` builds models on the meta device, where the filterbank cannot be computed.
         with torch.device("cpu"), warnings.catch_warnings():
-            # 128 bands over 257 frequencies leave the lowest band empty, in the published models as well.
-            warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
+            warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")  # said below
             self.mel = torchaudio.transforms.MelSpectrogram(
                 sample_rate=sampling_rate,
                 n_fft=n_fft,
@@ -78,6 +80,13 @@ class MelDecibels(FrontEnd):
                 f_max=f_max,
             )
             self.to_decibels = torchaudio.transforms.AmplitudeToDB(stype="power")
+        empty = int((self.mel.mel_scale.fb.amax(dim=0) == 0).sum())
+        if empty > 1:  # 128 bands over 257 frequencies leave the lowest one empty, in the published models as well
+            logger.warning(
+                "%d of %d mel bands lie between two frequencies of a Fourier transform of %d samples and hear nothing; "
+                "raise n_fft or lower num_mel_bins.",
+                *(empty, num_mel_bins, n_fft),
+            )
 
     def compute(self, waveform: torch.Tensor) -> torch.Tensor:
         """``[batch, samples]`` → decibels ``[batch, 1, mel bins, frames]``."""
@@ -158,8 +167,8 @@ class LearnedFilterbank(FrontEnd):
     """Raw waveform in: pairs of learned filters, their squared magnitude, compressed by log10(1 + 10,000 x).
 
     Time-domain filterbanks (Zeghidour et al. 2018, https://arxiv.org/abs/1711.01161): the filters start as Gabor
-    wavelets at the centres and with the widths of mel bands (wider below about 45 Hz of width, which takes more than
-    512 samples at 16 kHz), and are then trained with the rest. Deviation: every
+    wavelets at the centres and with the widths of mel bands (narrow bands somewhat wider, as ``n_fft`` samples cut
+    their long wavelets off), and are then trained with the rest. Deviation: every
     filter is as long as an analysis window and is applied once a hop, as the frames of a spectrogram, where the paper
     filters every sample, smooths and then keeps one sample a hop; this costs ``hop_length`` times less.
 

@@ -22,6 +22,28 @@ def harmonic_bins(sampling_rate: int, num_harmonics: int, bins_per_semitone: int
     return (highest - _LOWEST_PITCH) * bins_per_semitone
 
 
+def harmonic_problems(sampling_rate: int, num_harmonics: int, bins_per_semitone: int) -> list[str]:
+    """What is wrong with the settings of a :class:`HarmonicSpectrogram`."""
+    bins, half = harmonic_bins(sampling_rate, num_harmonics, bins_per_semitone), sampling_rate / 2
+    if bins < 1:
+        return [
+            f"num_harmonics {num_harmonics} leave no pitch above C1 whose last harmonic is below half the sampling "
+            f"rate {sampling_rate:,}; fewer harmonics or a higher rate are needed"
+        ]
+    highest = num_harmonics * _pitch((bins - 1) / bins_per_semitone)
+    if highest > half:
+        return [
+            f"the last of num_harmonics {num_harmonics} of the highest pitch lies at {highest:,.0f} Hz, above half the "
+            f"sampling rate {sampling_rate:,}; fewer bins_per_semitone or another number of harmonics are needed"
+        ]
+    return []
+
+
+def _pitch(semitones: float | torch.Tensor) -> float | torch.Tensor:
+    """Frequency in Hz of a pitch some semitones above C1, equal temperament with A4 = 440 Hz."""
+    return 440 * 2 ** ((_LOWEST_PITCH + semitones - 69) / 12)
+
+
 class HarmonicSpectrogram(FrontEnd):
     """Harmonic spectrogram in decibels: ``[batch, samples]`` → ``[batch, harmonics, pitches, frames]``.
 
@@ -40,8 +62,7 @@ class HarmonicSpectrogram(FrontEnd):
         self.num_harmonics = num_harmonics
         bins = harmonic_bins(sampling_rate, num_harmonics, bins_per_semitone)
         with torch.device("cpu"):
-            pitches = _LOWEST_PITCH + torch.arange(bins, dtype=torch.float64) / bins_per_semitone
-            fundamentals = 440 * 2 ** ((pitches - 69) / 12)  # Hz
+            fundamentals = _pitch(torch.arange(bins, dtype=torch.float64) / bins_per_semitone)  # Hz
             multiples = torch.arange(1, num_harmonics + 1, dtype=torch.float64)
             self.register_buffer("centres", (multiples[:, None] * fundamentals).flatten().float())  # [harmonics · bins]
             self.register_buffer("frequencies", torch.arange(n_fft // 2 + 1) * (sampling_rate / n_fft))  # [F]

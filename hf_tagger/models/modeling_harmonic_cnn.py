@@ -13,13 +13,14 @@ sizes of https://arxiv.org/abs/2006.00751. Shapes for the defaults (5 s, 6 harmo
 import torch
 from torch import nn
 
-from .blocks import ConvolutionBlock, DenseBlock, ResidualPoolingBlock, initialize_for_relu
+from .blocks import ConvolutionBlock, DenseBlock, ResidualPoolingBlock
 from .configuration_harmonic_cnn import HarmonicCnnConfig
+from .frontends import FrontEnd
 from .harmonic import HarmonicSpectrogram
-from .windowed_classification import WindowedAudioClassification
+from .spectrogram_classification import SpectrogramClassification
 
 
-class HarmonicCnnForAudioClassification(WindowedAudioClassification):
+class HarmonicCnnForAudioClassification(SpectrogramClassification):
     """Harmonic CNN with a classification head; see the module's docstring for paper and shapes."""
 
     config_class = HarmonicCnnConfig
@@ -33,10 +34,6 @@ class HarmonicCnnForAudioClassification(WindowedAudioClassification):
 
     def __init__(self, config: HarmonicCnnConfig):
         super().__init__(config)
-        self.spectrogram = HarmonicSpectrogram(
-            config.sampling_rate, config.n_fft, config.hop_length, config.num_harmonics, config.bins_per_semitone
-        )
-        self.spectrogram_norm = nn.BatchNorm2d(config.num_harmonics)
         base, pools = config.num_channels, config.pools
         self.blocks = nn.Sequential(
             ConvolutionBlock(config.num_harmonics, base, pools[0]),
@@ -49,14 +46,14 @@ class HarmonicCnnForAudioClassification(WindowedAudioClassification):
         self.classifier = nn.Linear(2 * base, config.num_labels)
         self.post_init()
 
-    def _init_weights(self, module: nn.Module) -> None:
-        if not initialize_for_relu(module):
-            super()._init_weights(module)
+    def build_input(self, config: HarmonicCnnConfig) -> tuple[FrontEnd, nn.Module]:
+        """The harmonic filters, and a norm for each harmonic."""
+        spectrogram = HarmonicSpectrogram(
+            config.sampling_rate, config.n_fft, config.hop_length, config.num_harmonics, config.bins_per_semitone
+        )
+        return spectrogram, nn.BatchNorm2d(config.num_harmonics)
 
-    def window_logits(self, input_values: torch.Tensor) -> torch.Tensor:
-        """``[N, samples]`` → ``[N, labels]``."""
-        spectrogram = self.spectrogram(input_values).to(self.spectrogram_norm.weight.dtype)  # [N, H, F, T]
-        normalized = self.spectrogram_norm(spectrogram).to(self.network_dtype)
-        hidden = self.blocks(normalized.contiguous(memory_format=torch.channels_last))
-        hidden = self.dense(hidden.amax(dim=(2, 3)))  # [N, 2c]
+    def spectrogram_logits(self, spectrogram: torch.Tensor) -> torch.Tensor:
+        """``[N, harmonics, pitches, frames]`` → ``[N, labels]``."""
+        hidden = self.dense(self.blocks(spectrogram).amax(dim=(2, 3)))  # [N, 2c]
         return self.classifier(self.dropout(hidden))

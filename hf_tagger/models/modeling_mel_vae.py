@@ -17,8 +17,9 @@ import torch
 from torch import nn
 
 from .configuration_mel_vae import MelVaeConfig
-from .frontends import build_input_norm
+from .frontends import FrontEnd, build_front_end, build_input_norm
 from .spectrogram_classification import SpectrogramClassification
+from .windowed_classification import WindowOutputs
 
 _LARGEST_LOG_VARIANCE = 8.0  # e^8 ≈ 3,000: no trained posterior comes near, an untrained one must not overflow
 
@@ -26,7 +27,7 @@ _LARGEST_LOG_VARIANCE = 8.0  # e^8 ≈ 3,000: no trained posterior comes near, a
 class MelVaeForAudioClassification(SpectrogramClassification):
     """Variational encoder with a classification head; see the module's docstring for paper and shapes.
 
-    In training, ``further_loss`` of the output is the weighted sum of reconstruction and Kullback-Leibler terms.
+    In training, ``further_loss`` of the output is the sum of the weighted ``reconstruction_loss`` and ``kl_loss``.
     """
 
     config_class = MelVaeConfig
@@ -40,8 +41,6 @@ class MelVaeForAudioClassification(SpectrogramClassification):
 
     def __init__(self, config: MelVaeConfig):
         super().__init__(config)
-        # With a learned scale the target could shrink to what is easy to decode.
-        self.spectrogram_norm = build_input_norm(config, affine=False)
         channels = [1] + [config.num_channels * 2**block for block in range(config.num_blocks)]
         bins = config.num_bins
         for _ in range(config.num_blocks):
@@ -56,8 +55,16 @@ class MelVaeForAudioClassification(SpectrogramClassification):
         self.decoder_output = nn.Conv2d(channels[1], 1, kernel_size=3, padding=1)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.latent_size, config.num_labels)
-        self.register_buffer("training_steps", torch.zeros((), dtype=torch.long))  # counts the warm-up
+        self.register_buffer("training_batches", torch.zeros((), dtype=torch.long))  # counts the warm-up
         self.post_init()
+
+    def build_input(self, config: MelVaeConfig) -> tuple[FrontEnd, nn.Module]:
+        """With a learned scale of the norm the decoder's target could shrink to what is easy to decode."""
+        return build_front_end(config), build_input_norm(config, affine=False)
+
+    def begin_training(self) -> None:
+        """Starts the warm-up again."""
+        self.training_batches.zero_()
 
     def encode(self, spectrogram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Normalised ``[N, 1, bins, frames]`` → the posterior's mean and log variance, each ``[N, latent, steps]``."""
@@ -69,13 +76,13 @@ class MelVaeForAudioClassification(SpectrogramClassification):
         hidden = torch.relu(self.decoder_input(latent.unsqueeze(2)))
         return self.decoder_output(self.decoder(hidden))[..., :bins, :frames]
 
-    def window_outputs(self, input_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """``[N, samples]`` → ``[N, labels]``, and in training the further loss ``[N]``."""
+    def window_outputs(self, input_values: torch.Tensor) -> WindowOutputs:
+        """``[N, samples]`` → ``[N, labels]``, and in training the terms of the bound, each ``[N]``."""
         spectrogram = self.normalized_spectrogram(input_values)
         mean, log_variance = self.encode(spectrogram)
         logits = self.classifier(self.dropout(mean.mean(dim=2)))
         if not self.training:
-            return logits, None
+            return logits, {}
         latent = mean + torch.randn_like(mean) * (log_variance / 2).exp()
         decoded = self.decode(latent, *spectrogram.shape[2:])
         return logits, self._bound(spectrogram, decoded, mean, log_variance)
@@ -86,7 +93,7 @@ class MelVaeForAudioClassification(SpectrogramClassification):
 
     def _bound(
         self, spectrogram: torch.Tensor, decoded: torch.Tensor, mean: torch.Tensor, log_variance: torch.Tensor
-    ) -> torch.Tensor:
+    ) -> dict[str, torch.Tensor]:
         """Weighted terms of the negative evidence lower bound per value of the spectrogram, ``[N]``, in float32.
 
         KL = ½ Σ (μ² + σ² − log σ² − 1), Kingma and Welling 2014, appendix B.
@@ -95,9 +102,12 @@ class MelVaeForAudioClassification(SpectrogramClassification):
         error = (decoded.float() - spectrogram.float()).square().flatten(1).mean(dim=1) / 2
         mean, log_variance = mean.float(), log_variance.float()
         divergence = (mean.square() + log_variance.exp() - log_variance - 1).flatten(1).sum(dim=1) / 2 / values
-        self.training_steps += 1
-        warmth = (self.training_steps / max(config.kl_warmup_steps, 1)).clamp(max=1)
-        return config.reconstruction_weight * error + config.kl_weight * warmth * divergence
+        self.training_batches += 1
+        warmth = (self.training_batches / max(config.kl_warmup_batches, 1)).clamp(max=1)
+        return {
+            "reconstruction_loss": config.reconstruction_weight * error,
+            "kl_loss": config.kl_weight * warmth * divergence,
+        }
 
 
 def _halving(in_channels: int, out_channels: int) -> nn.Sequential:

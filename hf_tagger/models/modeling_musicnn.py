@@ -7,7 +7,7 @@ Paper: "End-to-end Learning for Music Audio Tagging at Scale", https://arxiv.org
     mel_db        [B, 1, 96, 188]
     vertical      2 × [B, 204, 188]     67 or 38 bins × 7 frames, then the maximum over the bins
     horizontal    3 × [B, 51, 188]      the mean over the bins, then 129, 65 or 33 frames
-    back end      [B, 753, 188]         both (561) and three residual convolutions of 64 over time, side by side
+    back end      [B, 753, 188]         both (561) and three convolutions of 64 over time, side by side
     pooled        [B, 1506]             maximum and mean over time
     head          [B, labels]           linear to 200, batch norm, ReLU, dropout, linear
 """
@@ -42,9 +42,8 @@ class MusicnnForAudioClassification(SpectrogramClassification):
 
     config_class = MusicnnConfig
     base_model_prefix = "musicnn"
-    memory_format = (
-        torch.contiguous_format
-    )  # large filters over one channel: 1.4 times faster on a CPU than channels last
+    # Large filters over one channel: 1.4 times faster on a CPU than channels last.
+    memory_format = torch.contiguous_format
     citation = """@inproceedings{pons2018end,
   title = {End-to-end Learning for Music Audio Tagging at Scale},
   author = {Pons, Jordi and Nieto, Oriol and Prockup, Matthew and Schmidt, Erik M. and Ehmann, Andreas F. and Serra,

@@ -19,9 +19,9 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from .blocks import DenseBlock, TimeBlock, initialize_for_relu
+from .blocks import DenseBlock, TimeBlock
 from .configuration_sample_cnn import SampleCnnConfig
-from .windowed_classification import WindowedAudioClassification
+from .scratch_classification import ScratchClassification
 
 
 class SqueezeExcitationBlock(nn.Module):
@@ -59,7 +59,7 @@ class SqueezeExcitationBlock(nn.Module):
         return torch.relu(self.pool(shortcut + residual * weights.unsqueeze(2)))
 
 
-class SampleCnnForAudioClassification(WindowedAudioClassification):
+class SampleCnnForAudioClassification(ScratchClassification):
     """Sample-level CNN with a classification head; see the module's docstring for papers and shapes."""
 
     config_class = SampleCnnConfig
@@ -94,10 +94,6 @@ class SampleCnnForAudioClassification(WindowedAudioClassification):
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(4 * base, config.num_labels)
         self.post_init()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        if not initialize_for_relu(module):
-            super()._init_weights(module)
 
     def window_logits(self, input_values: torch.Tensor) -> torch.Tensor:
         """``[N, samples]`` → ``[N, labels]``."""

@@ -1,31 +1,24 @@
-"""What every configuration of a model over a spectrogram has: windows, the front end, and how much is pooled."""
+"""What every configuration of a model over a spectrogram has: the front end, and how much is pooled."""
 
 import math
 
-from transformers import PreTrainedConfig
-
 from .blocks import fitted_pools
-from .config_checks import count_problems, dropout_problems, is_number
+from .config_checks import is_number
 from .constant_q import constant_q_problems
-from .windowing import WINDOW_FIELDS, window_problems
+from .scratch_config import ScratchConfig
 
 FRONT_ENDS = ("mel_db", "log_mel", "mfcc", "cqt", "waveform")
-_COUNTS = ("n_fft", "hop_length", "num_mel_bins", "num_mfcc", "num_cqt_bins", "cqt_bins_per_octave")
 
 
-class SpectrogramConfig(PreTrainedConfig):
+class SpectrogramConfig(ScratchConfig):
     """Base of the configurations of models over a spectrogram. The defaults are those of Won et al. 2020
-    (https://arxiv.org/abs/2006.00751), for 3.69 s.
+    (https://arxiv.org/abs/2006.00751).
 
     Args:
-        sampling_rate: Rate of the waveform in Hz.
-        window_samples: Length of a window in samples.
-        hop_samples: Distance of two windows in samples when a longer clip is evaluated.
-        windows_per_group: Windows of long audio that are computed at once.
         front_end: What the network reads: ``mel_db``, ``log_mel``, ``mfcc``, ``cqt`` or ``waveform``; see
             ``frontends.py``. The network fits its pooling to the number of bins.
-        n_fft: Length of the Fourier transform in samples; of a filter for ``waveform``.
-        hop_length: Distance of two frames in samples.
+        n_fft: Length of the Fourier transform in samples; of a filter for ``waveform``; unused by ``cqt``.
+        hop_length: Distance of two frames in samples; for ``cqt`` a multiple of 2^(octaves − 1).
         num_mel_bins: Bands of the mel filterbank; filters for ``waveform``.
         f_min: Lower edge of the lowest mel band in Hz.
         f_max: Upper edge of the highest mel band in Hz.
@@ -33,7 +26,7 @@ class SpectrogramConfig(PreTrainedConfig):
         num_cqt_bins: Bins of ``cqt``; 84 are seven octaves, librosa's default.
         cqt_bins_per_octave: Bins of one octave of ``cqt``.
         cqt_f_min: Lowest bin of ``cqt`` in Hz; 32.7 is C1, librosa's default.
-        classifier_dropout: Dropout before the last layer.
+        **kwargs: Windows and dropout, see :class:`ScratchConfig`.
 
     Raises:
         ValueError: With every value that is out of range.
@@ -41,10 +34,6 @@ class SpectrogramConfig(PreTrainedConfig):
 
     front_ends = FRONT_ENDS  # those that the model can read
 
-    sampling_rate: int = 16_000
-    window_samples: int = 59_049
-    hop_samples: int = 59_049
-    windows_per_group: int = 32
     front_end: str = "mel_db"
     n_fft: int = 512
     hop_length: int = 256
@@ -55,43 +44,37 @@ class SpectrogramConfig(PreTrainedConfig):
     num_cqt_bins: int = 84
     cqt_bins_per_octave: int = 12
     cqt_f_min: float = 32.703195662574829
-    classifier_dropout: float = 0.5
-
-    def __post_init__(self, **kwargs):
-        """Checks the values."""
-        super().__post_init__(**kwargs)
-        problems = self.problems()
-        if problems:
-            raise ValueError("; ".join(problems) + ".")
 
     def counts(self) -> tuple[str, ...]:
         """Fields that must be positive whole numbers; a model adds its own."""
-        return _COUNTS
+        return ("n_fft", "hop_length", "num_mel_bins", "num_mfcc", "num_cqt_bins", "cqt_bins_per_octave")
 
-    def problems(self) -> list[str]:
-        """What is wrong with the values; a model adds its own."""
-        problems = count_problems(self, self.counts()) + dropout_problems(self, ["classifier_dropout"])
+    def value_problems(self) -> list[str]:
+        """What is wrong with single values."""
+        problems = super().value_problems()
         if self.front_end not in self.front_ends:
             known = ", ".join(self.front_ends)
             problems.append(f"front_end {self.front_end!r} is not known here; it must be one of {known}")
         problems += [
             f"{name} must be a number, received {getattr(self, name)!r}"
-            for name in ("f_min", "f_max", "cqt_f_min")
+            for name in ("f_min", "f_max")
             if not is_number(getattr(self, name))
         ]
-        if problems or count_problems(self, WINDOW_FIELDS):  # the rest counts with these values
-            return problems + count_problems(self, WINDOW_FIELDS)
-        problems += window_problems(self)
+        if not is_number(self.cqt_f_min) or self.cqt_f_min <= 0:
+            problems.append(f"cqt_f_min must be a number greater than 0 (Hz), received {self.cqt_f_min!r}")
+        return problems
+
+    def size_problems(self) -> list[str]:
+        """What is wrong with values that are right one by one."""
+        problems = super().size_problems()
         if not 0 <= self.f_min < self.f_max <= self.sampling_rate / 2:
             problems.append(
                 f"0 <= f_min < f_max <= sampling_rate / 2 = {self.sampling_rate / 2:g} Hz must hold, received f_min "
-                f"{self.f_min} and f_max {self.f_max}"
+                f"{self.f_min} and f_max {self.f_max}; with another sampling_rate set f_max, too"
             )
         if self.front_end == "mfcc" and self.num_mfcc > self.num_mel_bins:
             problems.append(f"num_mfcc {self.num_mfcc} must be at most num_mel_bins {self.num_mel_bins}")
-        if self.cqt_f_min <= 0:
-            problems.append(f"cqt_f_min must be greater than 0 Hz, received {self.cqt_f_min}")
-        elif self.front_end == "cqt":
+        if self.front_end == "cqt":
             problems += constant_q_problems(
                 self.sampling_rate, self.hop_length, self.num_cqt_bins, self.cqt_bins_per_octave, self.cqt_f_min
             )

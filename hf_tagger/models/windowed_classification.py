@@ -9,6 +9,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 MULTI_LABEL = "multi_label_classification"
 
+WindowOutputs = tuple[torch.Tensor, dict[str, torch.Tensor]]
+"""Logits ``[N, labels]`` of windows, and further losses by name, each ``[N]``."""
+
 
 @dataclass
 class TaggerOutput(SequenceClassifierOutput):
@@ -16,9 +19,11 @@ class TaggerOutput(SequenceClassifierOutput):
 
     Attributes:
         further_loss: Mean over the windows of the model's further losses, weighted; None for models without.
+        further_losses: Its parts by name.
     """
 
     further_loss: torch.Tensor | None = None
+    further_losses: dict[str, torch.Tensor] | None = None
 
 
 class WindowedAudioClassification(PreTrainedModel):
@@ -41,15 +46,23 @@ class WindowedAudioClassification(PreTrainedModel):
     @property
     def network_dtype(self) -> torch.dtype:
         """The type of what follows the front end, which itself stays in float32."""
-        return next(value.dtype for name, value in self.named_parameters() if not name.startswith("spectrogram"))
+        own = (value.dtype for name, value in self.named_parameters() if not name.startswith("spectrogram"))
+        return next(own, torch.float32)  # the copies that nn.DataParallel makes have no parameters
 
     def window_logits(self, input_values: torch.Tensor) -> torch.Tensor:
         """Logits of single windows: ``[N, samples]`` → ``[N, labels]``."""
         raise NotImplementedError(f"{type(self).__name__} must implement window_logits.")
 
-    def window_outputs(self, input_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Logits of single windows and their further loss in training: ``[N, samples]`` → ``[N, labels]``, ``[N]``."""
-        return self.window_logits(input_values), None
+    def window_outputs(self, input_values: torch.Tensor) -> WindowOutputs:
+        """Logits of single windows ``[N, labels]`` and, in training, the weighted further losses by name, each ``[N]``.
+
+        Args:
+            input_values: ``[N, samples]``.
+        """
+        return self.window_logits(input_values), {}
+
+    def begin_training(self) -> None:
+        """Called when a saved model is about to be trained anew: what counts the steps of training starts again."""
 
     def forward(
         self,
@@ -91,7 +104,10 @@ class WindowedAudioClassification(PreTrainedModel):
                 f"input_values must be [batch, samples] or [batch, windows, samples]; received the shape "
                 f"{tuple(input_values.shape)}."
             )
-        output = TaggerOutput(logits=logits, further_loss=None if further is None else further.mean())
+        output = TaggerOutput(logits=logits)
+        if further:
+            output.further_losses = {name: values.mean() for name, values in further.items()}
+            output.further_loss = sum(output.further_losses.values())
         if labels is not None:
             self._choose_problem(labels)
             output.loss = training_loss(output, labels, self.config)
@@ -99,9 +115,7 @@ class WindowedAudioClassification(PreTrainedModel):
             return (logits,) if output.loss is None else (output.loss, logits)
         return output
 
-    def _masked_outputs(
-        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _masked_outputs(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> WindowOutputs:
         """``[N, T]`` → ``[N, C]`` and ``[N]``. Windows of one length are computed together, without their padding:
         norms over time (MERT's group norm, batch norm in training) would mix it into the music, and no mask could take
         it out again."""
@@ -121,9 +135,9 @@ class WindowedAudioClassification(PreTrainedModel):
         ]
         order = torch.cat(rows).argsort()  # back from the order of the lengths
         logits, further = _joined(outputs)
-        return logits[order], None if further is None else further[order]
+        return logits[order], {name: values[order] for name, values in further.items()}
 
-    def _checked_outputs(self, input_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _checked_outputs(self, input_values: torch.Tensor) -> WindowOutputs:
         shortest = getattr(self.config, "shortest_window", 1)
         if input_values.shape[1] < shortest:
             raise ValueError(
@@ -134,7 +148,7 @@ class WindowedAudioClassification(PreTrainedModel):
 
     def _clip_outputs(
         self, input_values: torch.Tensor, window_mask: torch.Tensor | None, attention_mask: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    ) -> WindowOutputs:
         clips, windows = input_values.shape[:2]
         if window_mask is None:
             window_mask = input_values.new_ones(clips, windows)
@@ -216,6 +230,6 @@ def average_windows(logits: torch.Tensor, exists: torch.Tensor, problem_type: st
     return log_sum(logits.log_softmax(dim=-1)) - exists.sum(dim=1, keepdim=True).log()
 
 
-def _joined(outputs: list[tuple[torch.Tensor, torch.Tensor | None]]) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _joined(outputs: list[WindowOutputs]) -> WindowOutputs:
     logits, further = zip(*outputs, strict=True)
-    return torch.cat(logits), None if further[0] is None else torch.cat(further)
+    return torch.cat(logits), {name: torch.cat([part[name] for part in further]) for name in further[0]}

@@ -120,6 +120,7 @@ def build_model(plan: ModelPlan, label_names: list[str], problem_type: str) -> P
         model = load_stock_model(name, config)
     else:
         model = load_weights(MODELS[config.model_type], name, config, new_head=True)
+        model.begin_training()
     if any(getattr(saved, field, None) != getattr(config, field, None) for field in _OF_A_HEAD):
         _reset_head(model)
     return model

@@ -53,6 +53,9 @@ class TaggingTrainer(Trainer):
     ):
         self.tagger = model
         self.frozen, self.features = list(frozen), input_features(feature_extractor)
+        self._further_losses: dict[
+            str, tuple[torch.Tensor, int]
+        ] = {}  # sums since the last log, and of how many batches
         self.problem_type, self.num_labels = model.config.problem_type, model.config.num_labels
         args.metric_for_best_model = args.metric_for_best_model or DEFAULT_METRIC[self.problem_type]
         args.greater_is_better = args.metric_for_best_model not in ("loss", "eval_loss")
@@ -91,7 +94,17 @@ class TaggingTrainer(Trainer):
         labels = inputs.pop("labels")
         outputs = self._outputs(model, inputs)
         loss = training_loss(outputs, labels, self.tagger.config, self.args.label_smoothing_factor)
+        for name, value in (getattr(outputs, "further_losses", None) or {}).items():
+            total, batches = self._further_losses.get(name, (0.0, 0))
+            self._further_losses[name] = (total + value.detach(), batches + 1)
         return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], *args, **kwargs) -> None:
+        """Adds to the training loss the means of its parts that are not the labels' loss, since the last time."""
+        if "loss" in logs:
+            logs |= {name: float(total) / batches for name, (total, batches) in self._further_losses.items()}
+            self._further_losses.clear()
+        super().log(logs, *args, **kwargs)
 
     def _outputs(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> ModelOutput:
         return model(**self.features(inputs["input_values"]))

@@ -211,13 +211,16 @@ def test_the_folder_says_all_that_transformers_asks(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["crnn", "short_cnn"])
 def test_the_card_credits_authors_papers_and_licence(tmp_path, name):
-    card = ModelCard.load(convert(tmp_path, random_state(name)) / "README.md")
+    folder = convert(tmp_path, random_state(name))
+    card, license_text = ModelCard.load(folder / "README.md"), (folder / "LICENSE").read_text(encoding="utf-8")
+    assert license_text.startswith("MIT License\n\nCopyright (c) 2020 Music Technology Group, Universitat Pompeu")
+    assert "The above copyright notice and this permission notice shall be included in all" in license_text
     assert (card.data.license, card.data.library_name) == ("mit", "transformers")
     assert card.data.pipeline_tag == "audio-classification"
     assert {"music", name} <= set(card.data.tags)
     for fact in (
         *("Minz Won, Andres Ferraro, Dmitry Bogdanov, Xavier Serra", "https://arxiv.org/abs/2006.00751", "MIT licence"),
-        *("Copyright (c) 2020 Music Technology Group, Universitat Pompeu Fabra. Code\n  developed by Minz Won.",),
+        *("Copyright (c) 2020 Music Technology Group, Universitat Pompeu Fabra. Code developed by Minz Won.",),
         *("https://github.com/minzwon/sota-music-tagging-models", "from `best_model.pth`", "mono, 16,000 Hz"),
         *("right only for the checkpoints in models/mtat", "trust_remote_code=True", ", ".join(mtat_tagger.TAGS)),
         MODELS[name].citation,

@@ -13,7 +13,7 @@ PROBLEM = "single_label_classification"
 def model_of(window=16_000, **changes):
     torch.manual_seed(0)
     windows = {"window_samples": window, "hop_samples": window}
-    return MelVaeForAudioClassification(MelVaeConfig(**{**SMALL, **windows, "kl_warmup_steps": 0, **changes}))
+    return MelVaeForAudioClassification(MelVaeConfig(**{**SMALL, **windows, "kl_warmup_batches": 0, **changes}))
 
 
 def sounds(clips=4, samples=16_000, seed=0):
@@ -105,26 +105,26 @@ def test_what_is_decoded_is_a_sample_of_the_posterior():
 
 @pytest.mark.parametrize(("steps", "warmth"), [(4, [0.25, 0.5, 0.75, 1, 1, 1]), (0, [1, 1]), (1, [1, 1])])
 def test_the_weight_of_the_divergence_grows_linearly_over_the_warm_up(steps, warmth):
-    model = model_of(kl_warmup_steps=steps, reconstruction_weight=0.0, kl_weight=2.0).train()
+    model = model_of(kl_warmup_batches=steps, reconstruction_weight=0.0, kl_weight=2.0).train()
     for expected in warmth:
         output, seen = run(model, sounds())
         torch.testing.assert_close(output.further_loss, 2 * expected * terms(seen)[1])
 
 
 def test_the_warm_up_is_saved_with_the_model_and_not_counted_in_evaluation(tmp_path):
-    model = model_of(kl_warmup_steps=10, reconstruction_weight=0.0).train()
+    model = model_of(kl_warmup_batches=10, reconstruction_weight=0.0).train()
     for _ in range(3):
         model(sounds())
     model.eval()
     model(sounds())
-    assert model.training_steps.item() == 3
-    assert "training_steps" not in dict(model.named_parameters())
+    assert model.training_batches.item() == 3
+    assert "training_batches" not in dict(model.named_parameters())
     model.save_pretrained(tmp_path)
     loaded = MelVaeForAudioClassification.from_pretrained(tmp_path)
-    assert loaded.training_steps.item() == 3
+    assert loaded.training_batches.item() == 3
     output, seen = run(loaded.train(), sounds())
     torch.testing.assert_close(output.further_loss, 0.4 * terms(seen)[1])
-    assert loaded.to(torch.bfloat16).training_steps.dtype == torch.int64
+    assert loaded.to(torch.bfloat16).training_batches.dtype == torch.int64
 
 
 def test_evaluation_has_no_further_loss_and_decodes_nothing():
@@ -236,9 +236,9 @@ def test_training_on_a_fixed_batch_decodes_it_better_and_better():
 def test_every_impossible_weight_is_named():
     with pytest.raises(ValueError) as raised:
         MelVaeConfig(
-            classification_weight=-1, reconstruction_weight="1", kl_weight=float("nan"), kl_warmup_steps=2.5, n_fft=0
+            classification_weight=-1, reconstruction_weight="1", kl_weight=float("nan"), kl_warmup_batches=2.5, n_fft=0
         )
     for field in ("classification_weight", "reconstruction_weight", "kl_weight"):
         assert f"{field} must be a number of at least 0, received" in str(raised.value)
-    assert "kl_warmup_steps must be a whole number of at least 0, received 2.5" in str(raised.value)
+    assert "kl_warmup_batches must be a whole number of at least 0, received 2.5" in str(raised.value)
     assert "n_fft must be a positive whole number, received 0" in str(raised.value)

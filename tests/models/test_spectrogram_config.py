@@ -65,8 +65,8 @@ def test_a_models_own_sizes_are_counted_too(name):
         ),
         ({"f_min": True}, "f_min must be a number, received True"),
         ({"f_max": math.nan}, "f_max must be a number, received nan"),
-        ({"cqt_f_min": "C1"}, "cqt_f_min must be a number, received 'C1'"),
-        ({"cqt_f_min": 0}, "cqt_f_min must be greater than 0 Hz, received 0"),
+        ({"cqt_f_min": "C1"}, "cqt_f_min must be a number greater than 0 .*received 'C1'"),
+        ({"cqt_f_min": 0}, "cqt_f_min must be a number greater than 0 .*received 0"),
         ({"f_min": -1.0}, "0 <= f_min < f_max <= sampling_rate / 2 = 8000 Hz must hold, received f_min -1.0"),
         ({"f_min": 8_000.0}, "received f_min 8000.0 and f_max 8000.0"),
         ({"f_max": 8_001}, "received f_min 0.0 and f_max 8001"),
@@ -80,10 +80,10 @@ def test_a_models_own_sizes_are_counted_too(name):
             {"window_samples": 256, "hop_samples": 256},
             "window_samples 256 is too short for this model, which needs 257",
         ),
-        ({"front_end": "cqt", "hop_length": 160}, "hop_length 160 must be a multiple of 64: every octave halves it"),
+        ({"front_end": "cqt", "hop_length": 160}, "hop_length 160 must be a multiple of 64 for front_end cqt"),
         (
             {"front_end": "cqt", "num_cqt_bins": 108, "hop_length": 256},
-            "reach to .* Hz, above half the sampling rate 16",
+            "reach above half the sampling rate 16",
         ),
     ],
 )
@@ -104,7 +104,7 @@ def test_all_mistakes_are_told_at_once():
         MODELS["short_cnn"].config_class(
             window_samples=200, f_max=9_000, front_end="cqt", hop_length=100, num_cqt_bins=200, cqt_bins_per_octave=24
         )
-    for message in ("leaves gaps", "f_min < f_max", "reach to", "must be a multiple of 256"):
+    for message in ("leaves gaps", "f_min < f_max", "reach above", "must be a multiple of 128"):
         assert message in str(raised.value)
 
 
