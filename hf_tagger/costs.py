@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,14 +14,16 @@ from transformers import PreTrainedModel, SequenceFeatureExtractor
 from .models.input_features import input_features
 from .models.windowed_classification import MULTI_LABEL, training_loss
 from .tagging import Tagger
+from .training.freezing import freeze, freeze_unused
 
-_REPETITIONS = 5
+_REPETITIONS = 5  # the median of five is that of a run which neither another process nor a first call disturbed
 _CLIP_SECONDS = 60
+_MIXED = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs of one model on this machine.
+    """Costs of one model on one device.
 
     Attributes:
         parameters: Values that the model has.
@@ -32,34 +36,63 @@ class Costs:
     times_real_time: float
 
 
-def measure_costs(model: PreTrainedModel, feature_extractor: SequenceFeatureExtractor, batch_size: int) -> Costs:
-    """Measures a model on noise, on the device where it will run; its weights change.
+def measure_costs(
+    model: PreTrainedModel,
+    feature_extractor: SequenceFeatureExtractor,
+    batch_size: int,
+    device: torch.device | str | None = None,
+    precision: str | None = None,
+    frozen: str = "none",
+) -> Costs:
+    """Measures a model on noise, as a run with these settings would use it; its weights change.
+
+    A frozen encoder takes part in every training step, as in a run with ``cache_embeddings: false``.
 
     Args:
         model: A model with a head.
         feature_extractor: Its feature extractor.
         batch_size: Windows of a training step.
+        device: Where to run; default: the first accelerator, or the CPU.
+        precision: Mixed precision of training and tagging, ``fp16`` or ``bf16``; None for float32.
+        frozen: What is not trained, as :func:`hf_tagger.training.freezing.freeze` takes it.
     """
-    tagger = Tagger(model, feature_extractor)
-    noise = 0.1 * torch.randn(_CLIP_SECONDS * tagger.sampling_rate, generator=torch.Generator().manual_seed(0))
-    waveform = noise.numpy()
-    tagging = _median_seconds(lambda: tagger.probabilities(waveform), tagger.device)
+    tagger = Tagger(model, feature_extractor, device)
 
+    def mixed() -> contextlib.AbstractContextManager:
+        dtype = _MIXED.get(precision)
+        return contextlib.nullcontext() if dtype is None else torch.autocast(tagger.device.type, dtype=dtype)
+
+    samples = max(_CLIP_SECONDS * tagger.sampling_rate, feature_extractor.window_samples)  # windows may be longer
+    noise = 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(0))
+    waveform = noise.numpy()
+
+    def tag() -> None:
+        with mixed():
+            tagger.probabilities(waveform)
+
+    tagging = _median_seconds(tag, tagger.device)
+
+    freeze_unused(model)
+    frozen_modules = freeze(model, frozen)
     windows = noise[: feature_extractor.window_samples].repeat(batch_size, 1).to(tagger.device)
     labels = _some_labels(model, batch_size).to(tagger.device)
     compute_features = input_features(feature_extractor)
     optimizer = torch.optim.AdamW([value for value in model.parameters() if value.requires_grad], lr=1e-6)
     model.train()
+    for module in frozen_modules:  # they stay in eval mode, as in training
+        module.eval()
 
     def step() -> None:
-        training_loss(model(**compute_features(windows)), labels, model.config).backward()
+        with mixed():
+            loss = training_loss(model(**compute_features(windows)), labels, model.config)
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
     return Costs(
         parameters=sum(value.numel() for value in model.parameters()),
         training_windows_per_second=batch_size / _median_seconds(step, tagger.device),
-        times_real_time=_CLIP_SECONDS / tagging,
+        times_real_time=samples / tagger.sampling_rate / tagging,
     )
 
 
@@ -69,7 +102,7 @@ def _some_labels(model: PreTrainedModel, batch_size: int) -> torch.Tensor:
     return torch.zeros(batch_size, dtype=torch.long)
 
 
-def _median_seconds(work, device: torch.device) -> float:
+def _median_seconds(work: Callable[[], None], device: torch.device) -> float:
     times = []
     for _ in range(_REPETITIONS + 1):
         started = time.perf_counter()

@@ -18,7 +18,7 @@ from .errors import RecipeError
 from .evaluation.metrics import METRIC_NAMES
 from .recipe_values import ConversionError, convert, load_yaml, read_flag_value
 from .training.build import plan_model
-from .variants import FIELD, one_variant, take_variant
+from .variants import FIELD, folder_above, form_problems, one_variant, take_variant
 
 _ARGUMENT_CLASSES = (DataArguments, ModelArguments, TaggingArguments)
 _BARE_VALUES = {"resume_from_checkpoint": "last"}  # what a text field means when its flag is given without a value
@@ -61,7 +61,8 @@ def parse_recipe(
     path = argv.pop(0) if argv and not argv[0].startswith("--") else None
     problems: list[str] = []
     variant, argv = take_variant(argv, problems)
-    given = one_variant(_read_yaml(path, problems) if path is not None else {}, variant, problems)
+    content = _read_yaml(path, problems) if path is not None else {}
+    given = one_variant(content, variant, problems, path or "")
     _apply_flags(given, argv, problems)
     annotations = _annotations()
     values = {}
@@ -70,9 +71,14 @@ def parse_recipe(
             problems.append(_unknown_field(name))
             continue
         try:
-            values[name] = convert(parser, name, annotations[name], value)
+            value = convert(parser, name, annotations[name], value)
         except ConversionError as error:
             problems.append(str(error))
+            continue
+        keys = [key for key in value if not isinstance(key, str)] if isinstance(value, dict) else []
+        problems += [f"{name}: {key!r} is no name; the keys of its mapping are text" for key in keys]
+        if not keys:
+            values[name] = value
     arguments = {}
     for argument_class in _ARGUMENT_CLASSES:
         names = {field.name for field in dataclasses.fields(argument_class)}
@@ -93,14 +99,20 @@ def list_variants(path: str) -> list[str]:
     """Names of the experiments in a study recipe; none for any other recipe.
 
     Raises:
-        RecipeError: If the file cannot be read, or is not a recipe.
+        RecipeError: If the file cannot be read, is not a recipe, or describes its variants in another form.
     """
     problems: list[str] = []
     content = _read_yaml(path, problems)
+    if FIELD in content:
+        problems += form_problems(content[FIELD])
     if problems:
         raise RecipeError(problems, path)
-    variants = content.get(FIELD)
-    return list(variants) if isinstance(variants, dict) else []
+    return list(content.get(FIELD, ()))
+
+
+def study_folder(path: str) -> str:
+    """The folder above those of a study recipe's variants: its ``output_dir``, or ``runs/`` and the file's name."""
+    return folder_above(_read_yaml(path, []), path)
 
 
 def resolved_recipe(data: DataArguments, model: ModelArguments, training: TaggingArguments) -> dict:

@@ -1,9 +1,10 @@
-"""Run every variant of a study recipe under one budget, and put their numbers and costs into one table.
+"""Train every variant of a study recipe under one budget, and put their numbers and costs into one table.
 
 python scripts/study.py inputs recipes/study_inputs.yaml --dataset_root ~/data/magnatagatune
 
-Variants that have been finished are not run again; --only takes some of them. Each further flag is a field of the
-recipe and holds for all variants. The table is printed and written to study.json and study.md in output_dir.
+Each further flag is a field of the recipe and holds for all variants. A finished variant is not trained again, one that
+was cut off goes on from its last checkpoint; --overwrite_output_dir trains anew. Each variant has its own folder in
+output_dir, where study.md and study.json hold the table of all that are finished.
 """
 
 from __future__ import annotations
@@ -15,73 +16,80 @@ import sys
 sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dirname(os.path.abspath(__file__))]
 
 import argparse
-import dataclasses
-import json
 import subprocess
 from pathlib import Path
 
 import torch
 
-from hf_tagger import HfTaggerError, parse_recipe
+from hf_tagger import HfTaggerError
 from hf_tagger.command_line import run_script
-from hf_tagger.costs import measure_costs
-from hf_tagger.evaluation.study_table import study_row, study_table
-from hf_tagger.recipe import list_variants
-from hf_tagger.training.build import load_saved_model
+from hf_tagger.study import Variant, collect_rows, default_folder, read_variants, write_table
 
 _FINETUNE = str(Path(__file__).resolve().parent / "finetune.py")
 
 
 def main(argv: list[str]) -> None:
+    environment = dict(os.environ)  # reading a recipe writes into it (torch_compile): no matter of other variants
+    options, fields = read_command_line(argv)
+    variants, missing = read_variants(options.recipe, fields, options.only, options.output_dir)
+    folder = Path(options.output_dir).expanduser() if options.output_dir else default_folder(options.recipe)
+
+    failures, trained = {}, []
+    for name, variant in variants.items():
+        if (options.only and name not in options.only) or (variant.is_finished and not variant.overwrite):
+            continue
+        print(f"\n{name}: training into {variant.folder}", flush=True)
+        if train(variant, environment):
+            trained.append(name)
+        else:
+            failures[name] = "its training failed, see above"
+            print(f"\n{name}: the training failed", flush=True)
+
+    rows, unfinished, unusable = collect_rows(variants, trained, options.measure_again)
+    table = write_table(rows, folder)
+    print(f"\n{table}\nWritten to {folder / 'study.md'} and {folder / 'study.json'}.")
+    for name, reason in (missing | unfinished).items():
+        print(f"Not in the table: {name} ({reason})")
+    failures = unusable | failures
+    if failures:
+        listing = "\n".join(f"  - {name}: {reason}" for name, reason in failures.items())
+        raise HfTaggerError(
+            f"{len(failures)} of {len(variants) + len(missing)} variants failed:\n{listing}\n"
+            f"What was finished is kept and in the table; the same command goes on with the rest."
+        )
+
+
+def read_command_line(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The options of this script, and the fields of the recipe."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("study", choices=["inputs"], help="inputs: models and front ends under the same budget")
-    parser.add_argument("recipe", help="a recipe with variants")
-    parser.add_argument("--only", nargs="+", metavar="VARIANT", help="some of the variants")
+    parser.add_argument("recipe", help="a recipe with variants; it comes right after the study's name")
+    parser.add_argument(
+        "--only", nargs="+", metavar="VARIANT", help="train only these; the table holds all finished ones"
+    )
+    parser.add_argument(
+        "--output_dir", "--output-dir", metavar="FOLDER", help="the study's folder; each variant's is in it"
+    )
+    parser.add_argument(
+        "--measure_again", "--measure-again", action="store_true", help="measure the costs anew (on a quiet machine)"
+    )
     options, fields = parser.parse_known_args(argv)
-    names = chosen_variants(options.recipe, options.only)
-    # All of them are read before the first is run: a mistake in the last one costs no night.
-    recipes = {name: parse_recipe([options.recipe, "--variant", name, *fields]) for name in names}
-
-    rows = []
-    for name, (_, _, training) in recipes.items():
-        run = Path(training.output_dir)
-        if not (run / "metrics.json").exists():
-            train(options.recipe, name, fields, run)
-        model, feature_extractor = load_saved_model(str(run))
-        costs = measure_costs(model, feature_extractor, training.per_device_train_batch_size)
-        metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-        rows.append(study_row(name, metrics, dataclasses.asdict(costs)))
-    folder = run.parent
-    table = study_table(rows)
-    (folder / "study.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    (folder / "study.md").write_text(table, encoding="utf-8")
-    print(f"\n{table}\nWritten to {folder / 'study.md'} and {folder / 'study.json'}.")
+    if argv[:2] != [options.study, options.recipe]:
+        raise HfTaggerError(
+            f"The recipe (a .yaml file) comes right after the study's name, fields follow it; received "
+            f"{' '.join(argv)!r}. Write: scripts/study.py {options.study} RECIPE.yaml --field value"
+        )
+    return options, fields
 
 
-def chosen_variants(recipe: str, only: list[str] | None) -> list[str]:
-    """The variants to run, in the order of the recipe."""
-    names = list_variants(recipe)
-    if not names:
-        raise HfTaggerError(f"{recipe} has no variants; scripts/finetune.py runs it.")
-    unknown = sorted(set(only or []) - set(names))
-    if unknown:
-        raise HfTaggerError(f"--only: there is no variant {', '.join(unknown)}; there are {', '.join(names)}.")
-    return [name for name in names if not only or name in only]
-
-
-def train(recipe: str, name: str, fields: list[str], run: Path) -> None:
-    """Trains one variant in a process of its own; an unfinished run goes on from its last checkpoint."""
-    print(f"\n{name}: training into {run}", flush=True)
+def train(variant: Variant, environment: dict[str, str]) -> bool:
+    """Trains one variant in a process of its own; False if that failed."""
     # A launcher for several accelerators only: on a CPU, accelerate's default is one thread.
     launcher = ["-m", "accelerate.commands.launch", "--quiet"] if torch.accelerator.device_count() > 1 else []
-    goes_on = ["--resume_from_checkpoint"] if any(run.glob("checkpoint-*")) else ["--overwrite_output_dir"]
-    command = [sys.executable, *launcher, _FINETUNE, recipe, "--variant", name, *fields, *goes_on]
-    if subprocess.run(command, check=False).returncode:
-        raise HfTaggerError(
-            f"The run of {name} failed, see above. What was finished is kept; the same command goes on."
-        )
+    command = [sys.executable, *launcher, _FINETUNE, *variant.training_command_line()]
+    return subprocess.run(command, env=environment, check=False).returncode == 0
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ SMALL = {
     "fcn": [{"num_channels": 4, "window_samples": 100_000, "hop_samples": 100_000}],
     "crnn": [
         {"num_channels": 4, "hidden_size": 8, "window_samples": 100_000, "hop_samples": 100_000},
-        {"num_channels": 4, "hidden_size": 8, "window_samples": 40_000, "hop_samples": 40_000, "front_end": "cqt"},
+        {"num_channels": 4, "hidden_size": 8, "window_samples": 60_000, "hop_samples": 60_000, "front_end": "cqt"},
     ],
     "musicnn": [TINY_MUSICNN, {**TINY_MUSICNN, "front_end": "mfcc"}],
     "sample_cnn": [{"num_channels": 4}, {"num_channels": 4, "squeeze_excitation": True}],

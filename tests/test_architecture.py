@@ -30,7 +30,7 @@ FLOORS = [
     ("data",),
     ("training", "evaluation", "baselines", "convert"),
     ("hub", "recipe", "tagging", "embedder"),
-    ("run_report", "embedding_table", "command_line", "costs", ""),
+    ("run_report", "embedding_table", "command_line", "costs", "study", ""),
 ]
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from hf_tagger import RecipeError, parse_recipe
-from hf_tagger.recipe import list_variants
+from hf_tagger.recipe import list_variants, study_folder
 
 STUDY = """
 dataset_name: synthetic
@@ -41,6 +41,30 @@ def test_a_flag_overrides_a_variant(study):
     assert training.output_dir == "runs/here"
 
 
+@pytest.mark.parametrize("given", ["", "output_dir: null\n"])
+def test_without_an_output_dir_the_study_has_a_folder_of_its_own_name(tmp_path, given):
+    path = tmp_path / "two_models.yaml"
+    path.write_text(f"{given}variants: {{a: {{model_type: short_cnn}}, b: }}\n", encoding="utf-8")
+    assert study_folder(str(path)) == "runs/two_models"
+    for name in ("a", "b"):
+        assert parse_recipe([str(path), "--variant", name])[2].output_dir == f"runs/two_models/{name}"
+
+
+@pytest.mark.parametrize(("given", "folder"), [("runs/study/", "runs/study/a"), ("2024", "2024/a"), ("/", "/a")])
+def test_a_variant_lies_in_the_folder_of_the_study_however_that_is_written(tmp_path, given, folder):
+    path = tmp_path / "study.yaml"
+    path.write_text(f"output_dir: {given}\nvariants: {{a: }}\n", encoding="utf-8")
+    assert parse_recipe([str(path), "--variant", "a"])[2].output_dir == folder
+
+
+@pytest.mark.parametrize("given", ["''", "[runs]", "{runs: 1}", "true"])
+def test_an_output_dir_that_is_none_does_not_become_one_by_a_variant(tmp_path, given):
+    path = tmp_path / "study.yaml"
+    path.write_text(f"output_dir: {given}\nvariants: {{a: }}\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"output_dir: .* expected"):
+        parse_recipe([str(path), "--variant", "a"])
+
+
 def test_a_study_lists_its_variants_and_any_other_recipe_none(study, root):
     assert list_variants(study) == ["plain", "wider", "as_it_is"]
     assert list_variants(str(root / "recipes" / "quickstart.yaml")) == []
@@ -68,6 +92,15 @@ def test_which_variant_is_meant_must_be_clear(study, flags, message):
         ("variants: {a: 3}\n", "variants.a: a mapping .* is expected, received 3"),
         ("variants: {a: {model_typ: crnn}}\n", "model_typ: there is no such field"),
         ("variants: {a: {variants: {}}}\n", "variants: there is no such field"),
+        ("variants: {1: {model_type: crnn}}\n", "variants: 1 cannot be the name of a variant"),
+        ("variants: {a: , true: }\n", "variants: True cannot be the name of a variant"),
+        ("variants: {'': {}}\n", "variants: '' cannot be the name"),
+        ("variants: {.: {}}\n", r"variants: '\.' cannot be the name"),
+        ("variants: {..: {}}\n", r"variants: '\.\.' cannot be the name"),
+        ("variants: {a/b: {}}\n", "variants: 'a/b' cannot be the name"),
+        ("variants: {--a: {}}\n", "variants: '--a' cannot be the name"),
+        ("variants: {a: {model_config: {3: 4}}}\n", "model_config: 3 is no name; the keys of its mapping are text"),
+        ("variants: {a: {3: 4}}\n", "variants.a: 3 is no field; a field's name is text"),
     ],
 )
 def test_a_study_of_another_form_is_explained(tmp_path, text, message):
@@ -75,6 +108,13 @@ def test_a_study_of_another_form_is_explained(tmp_path, text, message):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(RecipeError, match=message):
         parse_recipe([str(path), "--variant", "a"])
+
+
+def test_the_list_of_variants_explains_another_form_too(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("variants: {1: {3: 4}, b: {3: 4}}\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"2 mistakes in .*\n.*1 cannot be the name.*\n.*variants\.b: 3 is no field"):
+        list_variants(str(path))
 
 
 def test_a_variant_of_a_recipe_without_variants_is_a_mistake(root):

@@ -142,25 +142,21 @@ class MelFrequencyCepstrum(MelDecibels):
 
 
 class ConstantQDecibels(FrontEnd):
-    """Constant-Q transform in decibels; see ``constant_q.py``.
+    """Constant-Q transform in decibels (10·log10 of the squared magnitude, floor 1e-10, as of mel bands).
 
     Args:
-        sampling_rate: Rate of the waveform in Hz.
-        hop_length: Distance of two frames in samples, a multiple of 2^(octaves − 1).
-        num_bins: Bins.
-        bins_per_octave: Bins of one octave.
-        f_min: Frequency of the lowest bin in Hz.
+        *settings: Those of :class:`ConstantQ`.
     """
 
-    def __init__(self, sampling_rate: int, hop_length: int, num_bins: int, bins_per_octave: int, f_min: float):
+    def __init__(self, *settings):
         super().__init__()
         with torch.device("cpu"):
-            self.constant_q = ConstantQ(sampling_rate, hop_length, num_bins, bins_per_octave, f_min)
-            self.to_decibels = torchaudio.transforms.AmplitudeToDB(stype="magnitude")
+            self.constant_q = ConstantQ(*settings)
+            self.to_decibels = torchaudio.transforms.AmplitudeToDB(stype="power")
 
     def compute(self, waveform: torch.Tensor) -> torch.Tensor:
         """``[batch, samples]`` → decibels ``[batch, 1, bins, frames]``."""
-        return self.to_decibels(self.constant_q(waveform)).unsqueeze(1)
+        return self.to_decibels(self.constant_q(waveform).square()).unsqueeze(1)
 
 
 class LearnedFilterbank(FrontEnd):

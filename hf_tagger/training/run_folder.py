@@ -21,6 +21,7 @@ _RUN_FILES = [
     "preprocessor_config.json",
     "recipe.yaml",
     "metrics.json",
+    "costs.json",
     "curves.png",
     "confusion_matrix.png",
     "per_tag_ap.png",
