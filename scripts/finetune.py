@@ -22,6 +22,7 @@ from hf_tagger.run_report import RunReport, summary, write_run
 from hf_tagger.training.build import build_model, plan_model
 from hf_tagger.training.embedding_trainer import build_trainer
 from hf_tagger.training.feature_statistics import set_feature_statistics
+from hf_tagger.training.output_bias import label_shares
 from hf_tagger.training.run_folder import open_run_folder, start_run
 
 
@@ -37,7 +38,8 @@ def main(argv: list[str]) -> None:
     with training_arguments.main_process_first(desc="decoding"):
         clips, skipped = prepare_clips(dataset, data_arguments, feature_extractor.sampling_rate)
     set_feature_statistics(plan, clips["train"])
-    model = build_model(plan, dataset.label_names, dataset.problem_type)
+    shares = label_shares(clips["train"], len(dataset.label_names), dataset.problem_type)
+    model = build_model(plan, dataset.label_names, dataset.problem_type, shares)
 
     trainer = build_trainer(model, feature_extractor, clips, data_arguments, model_arguments, training_arguments)
     recipe = resolved_recipe(data_arguments, model_arguments, trainer.args)

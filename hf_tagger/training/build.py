@@ -10,6 +10,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Union, get_args, get_origin
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import (
@@ -27,6 +28,7 @@ from ..errors import HfTaggerError, RecipeError
 from ..models import MODELS, WaveformFeatureExtractor, list_models
 from .checkpoints import HEAD_MODULES, UNREADABLE, expanded, load_weights, reason_of, saved_config
 from .encoder_heads import HEAD_FIELDS, load_with_own_head, own_head_config, wants_own_head
+from .output_bias import set_output_bias
 from .own_models import own_changes, own_feature_extractor
 from .stock_models import (
     is_stock,
@@ -96,34 +98,47 @@ def plan_model(arguments: ModelArguments) -> ModelPlan:
     return ModelPlan(arguments, config, extractor)
 
 
-def build_model(plan: ModelPlan, label_names: list[str], problem_type: str) -> PreTrainedModel:
+def build_model(
+    plan: ModelPlan, label_names: list[str], problem_type: str, shares: np.ndarray | None = None
+) -> PreTrainedModel:
     """The model with one output a label. A saved head is kept if its labels are the dataset's, else made anew.
 
     Args:
         plan: What :func:`plan_model` returned.
         label_names: The dataset's labels, in the order of the outputs.
         problem_type: The dataset's problem type.
+        shares: Each label's share of the training clips, ``[labels]``, at which a new head starts; None: at one half.
 
     Raises:
         HfTaggerError: If saved weights cannot be read or do not fit.
     """
+    model, has_new_head = _model_and_whether_its_head_is_new(plan, label_names, problem_type)
+    if has_new_head and shares is not None:
+        set_output_bias(model, shares)
+    return model
+
+
+def _model_and_whether_its_head_is_new(
+    plan: ModelPlan, label_names: list[str], problem_type: str
+) -> tuple[PreTrainedModel, bool]:
     config, name = plan.config, plan.arguments.model_name_or_path
     config.id2label = dict(enumerate(label_names))
     config.label2id = {label: index for index, label in enumerate(label_names)}
     config.problem_type = problem_type
     if name is None:
-        return MODELS[config.model_type](config)
+        return MODELS[config.model_type](config), True
     saved = saved_config(name)
     if is_stock(saved) and not is_stock(config):
-        return load_with_own_head(plan.arguments, config)
+        return load_with_own_head(plan.arguments, config), True
     if is_stock(config):
         model = load_stock_model(name, config)
     else:
         model = load_weights(MODELS[config.model_type], name, config, new_head=True)
         model.begin_training()
-    if any(getattr(saved, field, None) != getattr(config, field, None) for field in _OF_A_HEAD):
+    is_new = any(getattr(saved, field, None) != getattr(config, field, None) for field in _OF_A_HEAD)
+    if is_new:
         _reset_head(model)
-    return model
+    return model, is_new
 
 
 def load_saved_model(name_or_path: str) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:

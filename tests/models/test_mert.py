@@ -238,7 +238,7 @@ def test_attention_scores_that_overflow_float16_stay_finite():
         ({"layer": "first"}, "layer 'first' does not exist"),
         ({"pooling": "max"}, "pooling 'max' is not known; it must be mean or attention"),
         ({"head_hidden_size": 0}, "head_hidden_size 0 must be a positive whole number"),
-        ({"head_dropout": 1.0}, r"head_dropout 1.0 must be in \[0, 1\)"),
+        ({"head_dropout": 1.0}, r"head_dropout must be in \[0, 1\), received 1.0"),
         ({"window_samples": 300, "hop_samples": 300}, "window_samples 300 is too short .* needs 400"),
         ({"hop_samples": 240_000}, "hop_samples 240000 leaves gaps"),
         ({"num_attention_heads": 3}, "hidden_size 16 must be a multiple of num_attention_heads 3"),
