@@ -23,7 +23,7 @@ JOBS = {
         "accelerate launch --config_file accelerate_configs/cpu.yaml scripts/finetune.py recipes/quickstart.yaml "
         "--overwrite_output_dir",
     ],
-    "test": ["python -m pytest"],
+    "test": ["python -m pytest -n 2 --dist loadscope"],  # two processes, each with whole modules
 }
 
 
