@@ -178,7 +178,7 @@ def training_loss(output, labels: torch.Tensor, config, label_smoothing: float =
     Args:
         output: A model's output, with ``logits`` ``[B, C]``.
         labels: 0/1 ``[B, C]`` or class indices ``[B]``.
-        config: The model's configuration; its ``classification_weight``, if it has one, weighs the labels' loss.
+        config: The model's configuration; its ``classification_weight`` weighs the labels' loss beside a further one.
         label_smoothing: See :func:`classification_loss`.
     """
     loss = classification_loss(output.logits, labels, config.problem_type, label_smoothing)
