@@ -5,6 +5,7 @@ is less work.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -28,6 +29,16 @@ class ConvolutionBlock(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """``[B, C_in, F, T]`` → ``[B, C_out, F // p, T // q]``."""
         return torch.relu(self.pool(self.norm(self.convolution(hidden))))
+
+
+def convolution_blocks(channels: Sequence[int], pools: Sequence[tuple[int, int]]) -> nn.Sequential:
+    """Convolution blocks one after the other.
+
+    Args:
+        channels: What goes into the first block, and what comes out of each.
+        pools: Bins and frames that become one, of each block.
+    """
+    return nn.Sequential(*(ConvolutionBlock(*pair, pool) for pair, pool in zip(pairwise(channels), pools, strict=True)))
 
 
 class ResidualBlock(nn.Module):

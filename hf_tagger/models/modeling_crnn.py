@@ -10,12 +10,10 @@ Won et al. 2020, https://arxiv.org/abs/2006.00751. Shapes for the defaults (29 s
     head          [B, labels]         the last step, dropout, linear
 """
 
-from itertools import pairwise
-
 import torch
 from torch import nn
 
-from .blocks import ConvolutionBlock
+from .blocks import convolution_blocks
 from .configuration_crnn import CrnnConfig
 from .spectrogram_classification import SpectrogramClassification
 
@@ -36,9 +34,7 @@ class CrnnForAudioClassification(SpectrogramClassification):
         super().__init__(config)
         base = config.num_channels
         channels = [1, base, 2 * base, 2 * base, 2 * base]
-        self.blocks = nn.Sequential(
-            *(ConvolutionBlock(*pair, pool) for pair, pool in zip(pairwise(channels), config.pools, strict=True))
-        )
+        self.blocks = convolution_blocks(channels, config.pools)
         self.recurrent = nn.GRU(channels[-1], config.hidden_size, config.num_hidden_layers, batch_first=True)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)

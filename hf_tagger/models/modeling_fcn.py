@@ -9,12 +9,10 @@ al. 2020, https://arxiv.org/abs/2006.00751. Shapes for the defaults (29 s, 96 me
     head          [B, labels]         maximum over what is left of longer windows, dropout, linear
 """
 
-from itertools import pairwise
-
 import torch
 from torch import nn
 
-from .blocks import ConvolutionBlock
+from .blocks import convolution_blocks
 from .configuration_fcn import FcnConfig
 from .spectrogram_classification import SpectrogramClassification
 
@@ -35,9 +33,7 @@ class FcnForAudioClassification(SpectrogramClassification):
         super().__init__(config)
         base = config.num_channels
         channels = [1, base, 2 * base, 2 * base, 2 * base, base]
-        self.blocks = nn.Sequential(
-            *(ConvolutionBlock(*pair, pool) for pair, pool in zip(pairwise(channels), config.pools, strict=True))
-        )
+        self.blocks = convolution_blocks(channels, config.pools)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(base, config.num_labels)
         self.post_init()

@@ -10,12 +10,10 @@ Shapes for the defaults (59,049 samples, 128 mel bins, 32 channels)::
     head          [B, labels]           linear
 """
 
-from itertools import pairwise
-
 import torch
 from torch import nn
 
-from .blocks import ConvolutionBlock
+from .blocks import convolution_blocks
 from .configuration_mel_cnn import MelCnnConfig
 from .spectrogram_classification import SpectrogramClassification
 
@@ -29,9 +27,7 @@ class MelCnnForAudioClassification(SpectrogramClassification):
     def __init__(self, config: MelCnnConfig):
         super().__init__(config)
         channels = [1] + [config.num_channels * 2**block for block in range(config.num_blocks)]
-        self.blocks = nn.Sequential(
-            *(ConvolutionBlock(*pair, pool) for pair, pool in zip(pairwise(channels), config.pools, strict=True))
-        )
+        self.blocks = convolution_blocks(channels, config.pools)
         self.dense = nn.ModuleList(
             nn.Linear(features, config.dense_size) for features in (channels[-1], config.dense_size)
         )

@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from .blocks import ConvolutionBlock, DenseBlock, ResidualBlock
+from .blocks import DenseBlock, ResidualBlock, convolution_blocks
 from .configuration_short_cnn import ShortCnnConfig
 from .spectrogram_classification import SpectrogramClassification
 
@@ -40,12 +40,10 @@ class ShortCnnForAudioClassification(SpectrogramClassification):
         base = config.num_channels
         # c, c, 2c, …, 2c, 4c: the paper's 128, 128, 256, 256, 256, 256, 512
         channels = [1] + [base if block < 2 else 2 * base for block in range(config.num_blocks - 1)] + [4 * base]
-        pairs = list(pairwise(channels))
         if config.residual:
-            blocks = [ResidualBlock(*pair) for pair in pairs]
+            self.blocks = nn.Sequential(*(ResidualBlock(*pair) for pair in pairwise(channels)))
         else:
-            blocks = [ConvolutionBlock(*pair, pool) for pair, pool in zip(pairs, config.pools, strict=True)]
-        self.blocks = nn.Sequential(*blocks)
+            self.blocks = convolution_blocks(channels, config.pools)
         self.dense = DenseBlock(channels[-1], channels[-1])
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(channels[-1], config.num_labels)

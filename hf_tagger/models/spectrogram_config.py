@@ -10,7 +10,53 @@ from .scratch_config import ScratchConfig
 FRONT_ENDS = ("mel_db", "log_mel", "mfcc", "cqt", "waveform")
 
 
-class SpectrogramConfig(ScratchConfig):
+class FramesConfig(ScratchConfig):
+    """Base of the configurations of models over frames of a Fourier transform, which pool bins and frames.
+
+    Args:
+        n_fft: Length of the Fourier transform in samples.
+        hop_length: Distance of two frames in samples.
+        **kwargs: Windows and dropout, see :class:`ScratchConfig`.
+    """
+
+    n_fft: int = 512
+    hop_length: int = 256
+
+    def counts(self) -> tuple[str, ...]:
+        """Fields that must be positive whole numbers; a model adds its own."""
+        return ("n_fft", "hop_length")
+
+    def published_pools(self) -> list[tuple[int, int]]:
+        """Bins and frames that each layer makes one of, before they are fitted to this input; a model states them."""
+        return []
+
+    @property
+    def num_bins(self) -> int:
+        """Bins of a frame; a model states them."""
+        raise NotImplementedError(f"{type(self).__name__} must implement num_bins.")
+
+    @property
+    def pools(self) -> list[tuple[int, int]]:
+        """Bins and frames that each layer makes one of; at least one of each is left of a window."""
+        if not self.published_pools():
+            return []
+        bins, frames = zip(*self.published_pools(), strict=True)
+        num_frames = self.window_samples // self.hop_length + 1
+        return list(zip(fitted_pools(bins, self.num_bins), fitted_pools(frames, num_frames), strict=True))
+
+    @property
+    def least_window_samples(self) -> int:
+        """The least ``window_samples`` possible: more than the spectrogram mirrors at its edges."""
+        return self.n_fft // 2 + 1
+
+    @property
+    def shortest_window(self) -> int:
+        """Samples of the shortest input with the pooling of these windows: that which leaves one frame."""
+        frames = math.prod(pool for _, pool in self.pools)
+        return max(self.least_window_samples, (frames - 1) * self.hop_length)
+
+
+class SpectrogramConfig(FramesConfig):
     """Base of the configurations of models over a spectrogram. The defaults are those of Won et al. 2020
     (https://arxiv.org/abs/2006.00751).
 
@@ -35,8 +81,6 @@ class SpectrogramConfig(ScratchConfig):
     front_ends = FRONT_ENDS  # those that the model can read
 
     front_end: str = "mel_db"
-    n_fft: int = 512
-    hop_length: int = 256
     num_mel_bins: int = 128
     f_min: float = 0.0
     f_max: float = 8_000.0
@@ -47,7 +91,7 @@ class SpectrogramConfig(ScratchConfig):
 
     def counts(self) -> tuple[str, ...]:
         """Fields that must be positive whole numbers; a model adds its own."""
-        return ("n_fft", "hop_length", "num_mel_bins", "num_mfcc", "num_cqt_bins", "cqt_bins_per_octave")
+        return (*super().counts(), "num_mel_bins", "num_mfcc", "num_cqt_bins", "cqt_bins_per_octave")
 
     def value_problems(self) -> list[str]:
         """What is wrong with single values."""
@@ -80,31 +124,12 @@ class SpectrogramConfig(ScratchConfig):
             )
         return problems
 
-    def published_pools(self) -> list[tuple[int, int]]:
-        """Bins and frames that each layer makes one of, before they are fitted to this input; a model states them."""
-        return []
-
     @property
     def num_bins(self) -> int:
         """Bins of the front end."""
         return {"mfcc": self.num_mfcc, "cqt": self.num_cqt_bins}.get(self.front_end, self.num_mel_bins)
 
     @property
-    def pools(self) -> list[tuple[int, int]]:
-        """Bins and frames that each layer makes one of; at least one of each is left of a window."""
-        if not self.published_pools():
-            return []
-        bins, frames = zip(*self.published_pools(), strict=True)
-        num_frames = self.window_samples // self.hop_length + 1
-        return list(zip(fitted_pools(bins, self.num_bins), fitted_pools(frames, num_frames), strict=True))
-
-    @property
     def least_window_samples(self) -> int:
         """The least ``window_samples`` possible: more than the spectrogram mirrors at its edges."""
-        return 1 if self.front_end in ("cqt", "waveform") else self.n_fft // 2 + 1
-
-    @property
-    def shortest_window(self) -> int:
-        """Samples of the shortest input with the pooling of these windows: that which leaves one frame."""
-        frames = math.prod(pool for _, pool in self.pools)
-        return max(self.least_window_samples, (frames - 1) * self.hop_length)
+        return 1 if self.front_end in ("cqt", "waveform") else super().least_window_samples

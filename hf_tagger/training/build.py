@@ -77,10 +77,13 @@ def plan_model(arguments: ModelArguments) -> ModelPlan:
     if not stock and config.model_type not in MODELS:
         raise RecipeError([f"model_name_or_path: {_no_tagger(arguments.model_name_or_path, config)}"], _SOURCE)
     changes, problems = _config_changes(config, arguments.model_config or {})
-    config = _changed(config, changes, problems)  # first: the fields below count in its sampling rate and its layers
+    saved, config = (
+        config,
+        _changed(config, changes, problems),
+    )  # first: the fields below count in its sampling rate and its layers
     own_head = stock and wants_own_head(config, arguments)
     plain = dataclasses.replace(arguments, **dict.fromkeys(HEAD_FIELDS)) if own_head else arguments
-    changes, impossible = stock_changes(config, plain) if stock else own_changes(config, arguments)
+    changes, impossible = stock_changes(config, plain) if stock else own_changes(config, saved, arguments)
     problems += impossible
     config = _changed(config, changes, problems)
     if getattr(config, "num_hidden_layers", 1) < 1:

@@ -9,13 +9,19 @@ from transformers.utils import FEATURE_EXTRACTOR_NAME
 
 from ..arguments import ModelArguments
 from ..models import MODELS, WaveformFeatureExtractor, WindowedEncoderClassification
-from .checkpoints import UNREADABLE, expanded, reason_of, saved_config
+from .checkpoints import UNREADABLE, expanded, reason_of
 from .encoder_heads import HEAD_FIELDS
 from .stock_models import window_problems
 
 
-def own_changes(config: PreTrainedConfig, arguments: ModelArguments) -> tuple[dict, list[str]]:
-    """The changes of one of our configurations that the recipe's fields ask for, and what it does not know."""
+def own_changes(config: PreTrainedConfig, saved: PreTrainedConfig, arguments: ModelArguments) -> tuple[dict, list[str]]:
+    """The changes of one of our configurations that the recipe's fields ask for, and what it does not know.
+
+    Args:
+        config: The configuration with the recipe's ``model_config``.
+        saved: As it was before.
+        arguments: The recipe's choices.
+    """
     given = {name: getattr(arguments, name) for name in HEAD_FIELDS if getattr(arguments, name) is not None}
     problems = [
         f"{name}: a {config.model_type} has no pretrained encoder to choose from"
@@ -26,7 +32,7 @@ def own_changes(config: PreTrainedConfig, arguments: ModelArguments) -> tuple[di
         problems.append(f"freeze: a {config.model_type} has no pretrained encoder; it must be none")
     if arguments.changes_feature_statistics and not hears_asts_spectrogram(config):
         problems.append(f"feature_statistics: a {config.model_type} does not normalise with stored statistics")
-    problems += _cut_problems(config, arguments) + _trained_problems(config, arguments)
+    problems += _cut_problems(config, arguments) + _trained_problems(saved, arguments)
     rate = config.sampling_rate
     given = {name: value for name, value in given.items() if hasattr(config, name)}
     window, hop = config.window_samples, config.hop_samples
@@ -74,16 +80,15 @@ def _cut_problems(config: PreTrainedConfig, arguments: ModelArguments) -> list[s
     ]
 
 
-def _trained_problems(config: PreTrainedConfig, arguments: ModelArguments) -> list[str]:
+def _trained_problems(saved: PreTrainedConfig, arguments: ModelArguments) -> list[str]:
     """Values that the weights of a saved scratch model stand for: another front end or width is another model."""
-    adjustable = getattr(config, "adjustable_fields", None)
+    adjustable = getattr(saved, "adjustable_fields", None)
     if arguments.model_name_or_path is None or adjustable is None:
         return []
-    saved = saved_config(arguments.model_name_or_path)
     return [
         f"model_config.{name}: the weights in {arguments.model_name_or_path} were trained with "
         f"{getattr(saved, name)!r}, received {value!r}; leave it out, or train from scratch (model_type: "
-        f"{config.model_type}). What can be changed: {', '.join(adjustable)}"
+        f"{saved.model_type}). What can be changed: {', '.join(adjustable)}"
         for name, value in (arguments.model_config or {}).items()
         if name not in adjustable and hasattr(saved, name) and getattr(saved, name) != value
     ]

@@ -53,9 +53,7 @@ class TaggingTrainer(Trainer):
     ):
         self.tagger = model
         self.frozen, self.features = list(frozen), input_features(feature_extractor)
-        self._further_losses: dict[
-            str, tuple[torch.Tensor, int]
-        ] = {}  # sums since the last log, and of how many batches
+        self._further_losses: dict[str, tuple[torch.Tensor, int]] = {}  # since the last log: sum, number of batches
         self.problem_type, self.num_labels = model.config.problem_type, model.config.num_labels
         args.metric_for_best_model = args.metric_for_best_model or DEFAULT_METRIC[self.problem_type]
         args.greater_is_better = args.metric_for_best_model not in ("loss", "eval_loss")
