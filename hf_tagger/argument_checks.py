@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+import typing
+from types import UnionType
+from typing import Union, get_args, get_origin
+
+from .errors import RecipeError
 
 
 def range_problems(arguments: object, bounds: dict[str, tuple[float, float, bool]]) -> list[str]:
@@ -18,3 +24,65 @@ def range_problems(arguments: object, bounds: dict[str, tuple[float, float, bool
             upper = "" if math.isinf(highest) else f" and at most {highest:g}"
             problems.append(f"{name}: {value!r} is out of range; it must be {lower}{upper}")
     return problems
+
+
+def from_mapping(argument_class: type, mapping: object, field: str) -> tuple[object | None, list[str]]:
+    """A recipe's mapping as one of the arguments' classes.
+
+    Args:
+        argument_class: A dataclass that checks itself when it is made.
+        mapping: What the recipe says; an empty mapping takes every default.
+        field: Name of the field that holds the mapping, for the messages.
+
+    Returns:
+        The arguments (None if there are mistakes), and all mistakes.
+    """
+    if not isinstance(mapping, dict):
+        return None, [f"{field}: a mapping {{name: value}} is expected, received {mapping!r}"]
+    hints = typing.get_type_hints(argument_class)
+    problems = []
+    for name, value in mapping.items():
+        if name not in hints:
+            problems.append(unknown_name(f"{field}.{name}", name, list(hints)))
+        elif not fits(value, hints[name]):
+            problems.append(f"{field}.{name}: {value!r} is not of type {type_name(hints[name])}")
+    if problems:
+        return None, problems
+    try:
+        return argument_class(**mapping), []
+    except RecipeError as error:
+        return None, [f"{field}.{problem}" for problem in error.problems]
+
+
+def fits(value: object, annotation: object) -> bool:
+    """Whether a YAML value is of a field's type; whole numbers are numbers, but true is no number."""
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        return any(fits(value, option) for option in get_args(annotation))
+    if origin is typing.Literal:
+        return value in get_args(annotation)
+    if isinstance(value, bool) or annotation is bool:
+        return isinstance(value, bool) and annotation is bool
+    plain = origin or annotation
+    if not isinstance(plain, type):
+        return True
+    if not isinstance(value, (int, float) if plain is float else plain):
+        return False
+    return plain is not list or all(fits(item, option) for item in value for option in get_args(annotation))
+
+
+def type_name(annotation: object) -> str:
+    """A field's type in words."""
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(type_name(option) for option in get_args(annotation))
+    if get_origin(annotation) is typing.Literal:
+        return "one of " + ", ".join(str(option) for option in get_args(annotation))
+    names = {bool: "true or false", int: "whole number", float: "number", str: "text", type(None): "null"}
+    return names.get(annotation, str(annotation))
+
+
+def unknown_name(field: str, value: str, known: list[str]) -> str:
+    """A sentence that names the closest known name, and all of them."""
+    close = difflib.get_close_matches(value, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{field}: {value!r} is not known; {hint}Known are: {', '.join(known)}"

@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .argument_checks import range_problems
+from .argument_checks import from_mapping, range_problems
 from .errors import RecipeError
+from .lora_arguments import LoraArguments
 
 _CHOICES = {
     "pooling": (None, "mean", "attention"),
@@ -65,6 +66,14 @@ class ModelArguments:
             "but the head)."
         },
     )
+    lora: dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "Train adapters in a pretrained encoder instead of its weights, as {rank: 8, alpha: 8, dropout: 0, "
+            "target_modules: [q_proj, v_proj], use_dora: false, use_rslora: false, save_merged: false}; {} takes the "
+            "defaults; one of them on the command line: --lora.rank 4."
+        },
+    )
     cache_embeddings: bool = field(
         default=True,
         metadata={
@@ -104,6 +113,13 @@ class ModelArguments:
         if self.freeze != "none" and self.model_name_or_path is None:
             problems.append(f"freeze: {self.freeze} needs a pretrained model; name it in model_name_or_path")
         fixed = (self.feature_mean is not None, self.feature_std is not None)
+        if self.lora is not None and not isinstance(self.lora, LoraArguments):
+            self.lora, mistakes = from_mapping(LoraArguments, self.lora, "lora")
+            problems += mistakes
+        if self.lora is not None and self.model_name_or_path is None:
+            problems.append("lora: needs a pretrained model; name it in model_name_or_path")
+        if self.lora is not None and self.freeze == "encoder":
+            problems.append("lora: trains the encoder, which freeze: encoder forbids; keep one of them")
         if any(fixed) and (not all(fixed) or self.feature_statistics == "dataset"):
             problems.append(
                 "feature_mean and feature_std: give both, or neither with feature_statistics: dataset, which estimates "

@@ -220,7 +220,7 @@ def _apply_flags(given: dict, argv: list[str], problems: list[str]) -> None:
             if isinstance(mapping, str):
                 mapping = read_flag_value(mapping, problems)
             mapping = mapping if isinstance(mapping, dict) else {}
-            given[name] = {**mapping, key: read_flag_value(" ".join(values), problems)}
+            given[name] = {**mapping, key: read_flag_value(" ".join(values), problems) if values else True}
         elif not values:
             given[name] = _BARE_VALUES.get(name, True)
         else:

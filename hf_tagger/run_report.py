@@ -15,6 +15,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from peft import PeftModel
 from transformers import ASTFeatureExtractor, WhisperFeatureExtractor
 from transformers.trainer_utils import PredictionOutput
 
@@ -24,13 +25,14 @@ from .data.pcm import PreparedClips, write_skipped_clips
 from .evaluation.metrics import DEFAULT_METRIC, METRIC_NAMES, METRIC_TITLES, per_label_table
 from .evaluation.plots import plot_confusion_matrix, plot_curves, plot_per_tag_ap
 from .evaluation.predictions import write_predictions
-from .hub.card import CardSummary, TrainingFacts, build_model_card
+from .hub.card import build_model_card
+from .hub.card_summary import CardSummary, TrainingFacts
 from .models import MODELS
 from .training.checkpoints import expanded
 from .training.stock_models import CITATIONS
 from .training.trainer import TaggingTrainer
 
-_PACKAGES = ("transformers", "datasets", "accelerate", "torch", "torchaudio")
+_PACKAGES = ("transformers", "datasets", "accelerate", "peft", "torch", "torchaudio")
 _TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")  # no run repeats them
 
 
@@ -102,6 +104,17 @@ def summary(metrics: Mapping, problem_type: str, folder: str) -> str:
     )
 
 
+def count_parameters(model: torch.nn.Module, trainable: bool = False) -> int:
+    """Number of a model's weights, or of those that are trained."""
+    return sum(value.numel() for value in model.parameters() if value.requires_grad or not trainable)
+
+
+def trained_share(model: torch.nn.Module) -> str:
+    """How many of a model's weights are trained, as a sentence."""
+    trained, total = count_parameters(model, trainable=True), count_parameters(model)
+    return f"Trainable parameters: {trained:,} of {total:,} ({trained / total:.2%})"
+
+
 def split_metrics(prediction: PredictionOutput, split: str) -> dict:
     """A split's metrics without prefix and without timings; undefined ones are None."""
     metrics = {name.removeprefix(f"{split}_"): value for name, value in prediction.metrics.items()}
@@ -147,7 +160,8 @@ def _metrics(report: RunReport, tables: Mapping[str, list[dict]]) -> dict:
             "best_step": state.best_global_step,
             "best_metric": {report.trainer.args.metric_for_best_model: _plain(state.best_metric)},
             "seconds": round(report.seconds, 1),
-            "parameters": sum(parameter.numel() for parameter in report.trainer.tagger.parameters()),
+            "parameters": count_parameters(report.trainer.tagger),
+            "trainable_parameters": count_parameters(report.trainer.tagger, trainable=True),
             "device": device_name(report.trainer.args.device),
             "processes": report.trainer.args.world_size,
             "packages": {"hf_tagger": __version__}
@@ -179,7 +193,7 @@ def _plot(report: RunReport, tables: Mapping[str, list[dict]], folder: Path) -> 
 def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str]) -> ModelCard:
     trainer, dataset, config = report.trainer, report.dataset, report.trainer.tagger.config
     extractor, base_model = trainer.processing_class, report.recipe.get("model_name_or_path")
-    training = metrics["training"]
+    training, is_adapter = metrics["training"], isinstance(trainer.model, PeftModel)
     best = [entry["epoch"] for entry in trainer.state.log_history if entry["step"] == training["best_step"]]
     chosen = bool(best) and trainer.args.load_best_model_at_end
     shared_recipe = {name: value for name, value in report.recipe.items() if name not in _OF_THIS_MACHINE}
@@ -191,7 +205,8 @@ def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str]) -> Mo
         parameters=training["parameters"],
         license=_license(base_model),
         base_model=base_model,
-        needs_remote_code=config.model_type in MODELS,
+        needs_remote_code=config.model_type in MODELS or is_adapter,
+        is_adapter=is_adapter,
         hears_first_window_only=isinstance(extractor, ASTFeatureExtractor | WhisperFeatureExtractor),
         sampling_rate=extractor.sampling_rate,
         window_seconds=extractor.window_samples / extractor.sampling_rate,
@@ -211,6 +226,7 @@ def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str]) -> Mo
             packages=training["packages"] | {"python": training["python"]},
             best_epoch=best[0] if chosen else None,
             selected_by=trainer.args.metric_for_best_model if chosen else None,
+            trainable_parameters=training["trainable_parameters"],
         ),
         figures=figures,
         architecture_citation=getattr(type(trainer.tagger), "citation", CITATIONS.get(config.model_type, "")),

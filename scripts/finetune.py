@@ -17,11 +17,13 @@ from transformers import set_seed
 
 from hf_tagger import load_tagging_dataset, parse_recipe, prepare_clips
 from hf_tagger.command_line import run_script
+from hf_tagger.convert.merge_adapter import merge
 from hf_tagger.recipe import resolved_recipe
-from hf_tagger.run_report import RunReport, summary, write_run
+from hf_tagger.run_report import RunReport, summary, trained_share, write_run
 from hf_tagger.training.build import build_model, plan_model
 from hf_tagger.training.embedding_trainer import build_trainer
 from hf_tagger.training.feature_statistics import set_feature_statistics
+from hf_tagger.training.lora import MERGED_FOLDER
 from hf_tagger.training.output_bias import label_shares
 from hf_tagger.training.run_folder import open_run_folder, start_run
 
@@ -44,6 +46,8 @@ def main(argv: list[str]) -> None:
     trainer = build_trainer(model, feature_extractor, clips, data_arguments, model_arguments, training_arguments)
     recipe = resolved_recipe(data_arguments, model_arguments, trainer.args)
     start_run(recipe, training_arguments)
+    if trainer.is_world_process_zero():
+        print(trained_share(trainer.tagger))
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
 
@@ -55,6 +59,8 @@ def main(argv: list[str]) -> None:
     if trainer.is_world_process_zero():
         seconds = time.monotonic() - started
         metrics = write_run(RunReport(trainer, dataset, clips, skipped, predictions, recipe, seconds))
+        if model_arguments.lora is not None and model_arguments.lora.save_merged:
+            merge(training_arguments.output_dir, os.path.join(training_arguments.output_dir, MERGED_FOLDER))
         print(summary(metrics, dataset.problem_type, training_arguments.output_dir))
 
 

@@ -23,6 +23,7 @@ FLOORS = [
         "data.base",
         "arguments",
         "argument_checks",
+        "lora_arguments",
         "model_arguments",
         "recipe_values",
         "variants",
@@ -78,9 +79,16 @@ def test_a_module_imports_only_from_its_own_floor_and_those_below(path):
 
 @pytest.mark.parametrize("path", MODEL_FILES, ids=lambda path: path.name)
 def test_a_model_file_imports_only_what_the_hub_carries_along(path):
-    """Contract 1: torch, torchaudio, transformers, numpy, the standard library and ``from .sibling import name``."""
+    """Contract 1: torch, torchaudio, transformers, numpy, the standard library and ``from .sibling import name``.
+
+    An import that is tried is optional: transformers asks for it neither when the model is saved nor when it is loaded.
+    """
     allowed = {"torch", "torchaudio", "transformers", "numpy", *sys.stdlib_module_names}
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tried = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.Try) for inner in node.body}
+    for node in ast.walk(tree):
+        if id(node) in tried:
+            continue
         if isinstance(node, ast.Import):
             assert all(alias.name.split(".")[0] in allowed for alias in node.names), ast.unparse(node)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:

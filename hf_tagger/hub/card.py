@@ -1,7 +1,7 @@
 """The model card: README.md with the metadata that the Hub reads and the facts that a person needs.
 
-:class:`CardSummary` holds what the card says, in three bands: given by the user, filled by the run, constant for the
-architecture. The wording stands in ``model_card.md.j2`` beside this file; here values become text and tables.
+What it says comes as a :class:`~hf_tagger.hub.card_summary.CardSummary`; the wording stands in ``model_card.md.j2``
+beside this file; here values become text and tables.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,9 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from jinja2 import Environment, StrictUndefined
 
-from ..data.base import MULTI_LABEL, SPLITS, DatasetFacts, SkippedClip
-from ..evaluation.metrics import DEFAULT_METRIC, METRIC_NAMES, METRIC_TITLES
+from ..data.base import MULTI_LABEL, SPLITS
+from ..evaluation.metrics import METRIC_NAMES, METRIC_TITLES
+from .card_summary import CardSummary
 
 _TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 _PIPELINE_TAG = "audio-classification"
@@ -33,100 +33,6 @@ _LABELS_IN_TEXT = 60
 # Clips a protocol may lack and still be called the published one: a few files are damaged in every copy of a dataset.
 _LACK_TOLERATED = 0.01
 _NOT_COMMERCIAL = re.compile(r"\bnon-?\s?commercial|\bNC\b|\bresearch\b.{0,20}\bonly\b", re.IGNORECASE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingFacts:
-    """How the weights came to be.
-
-    Attributes:
-        epochs: Passes over the training clips.
-        steps: Optimizer steps.
-        seconds: Time of the whole run in seconds.
-        device: Name of the device.
-        packages: Package → version, Python included.
-        best_epoch: Epoch of the chosen checkpoint; None if the last one was kept.
-        selected_by: Validation metric that chose it.
-    """
-
-    epochs: float
-    steps: int
-    seconds: float
-    device: str
-    packages: Mapping[str, str]
-    best_epoch: float | None = None
-    selected_by: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CardSummary:
-    """Everything that a model card says.
-
-    Attributes:
-        model_id: What ``pipeline(model=…)`` takes: a repository on the Hub, or the run's folder (absolute, so that the
-            printed snippet runs anywhere).
-        command: The command line that repeats the run.
-        recipe_text: The resolved recipe as YAML.
-        license: Licence of the weights, as the Hub spells it.
-        base_model: Hub repository that was finetuned; None for a model trained from scratch.
-        tags: Further tags for the Hub, for example ``music-genre``.
-        architecture: Name of the architecture, for example ``short_cnn``.
-        parameters: Number of weights.
-        sampling_rate: Rate in Hz that the model hears.
-        window_seconds: Length of a window in seconds.
-        hop_seconds: Distance of two evaluation windows in seconds.
-        problem_type: ``single_label_classification`` or ``multi_label_classification``.
-        label_names: Names of the labels, in the order of the outputs.
-        facts: The dataset's facts.
-        protocol: ``TaggingDatasetDict.protocol_record()``; where clips were lost later, ``used`` holds the split sizes
-            that remained.
-        metrics: Split → results of :class:`~hf_tagger.evaluation.metrics.TaggingMetrics`; empty where a split has no
-            labels. The first of test and validation that has numbers goes to the Hub.
-        per_label: ``per_label_table`` of that split.
-        skipped: Clips that took no part.
-        training: How the weights came to be.
-        figures: Caption → file name beside the card.
-        architecture_citation: BibTeX of the architecture's paper.
-        needs_remote_code: Whether the modelling code lies beside the weights, as for all models of this package.
-        hears_first_window_only: Whether a stock model's feature extractor cuts longer audio.
-    """
-
-    # Given by the user.
-    model_id: str
-    command: str
-    recipe_text: str
-    license: str = "apache-2.0"
-    base_model: str | None = None
-    tags: Sequence[str] = ()
-    # Filled by the run.
-    architecture: str
-    parameters: int
-    sampling_rate: int
-    window_seconds: float
-    hop_seconds: float
-    problem_type: str
-    label_names: Sequence[str]
-    facts: DatasetFacts
-    protocol: Mapping[str, Any]
-    metrics: Mapping[str, Mapping[str, float | int | None]]
-    per_label: Sequence[Mapping[str, Any]]
-    skipped: Sequence[SkippedClip] = ()
-    training: TrainingFacts
-    figures: Mapping[str, str] = field(default_factory=dict)
-    # Constant for the architecture.
-    architecture_citation: str = ""
-    needs_remote_code: bool = True
-    hears_first_window_only: bool = True
-
-    @property
-    def name(self) -> str:
-        """The last part of ``model_id``."""
-        return re.split(r"[\\/]", self.model_id.rstrip("\\/"))[-1]
-
-    @property
-    def reported_split(self) -> str | None:
-        """The split whose numbers stand for the model: test, or validation where test has none."""
-        return next((split for split in ("test", "validation") if _defined(self, split)), None)
 
 
 def build_model_card(summary: CardSummary) -> ModelCard:
@@ -187,27 +93,20 @@ def card_data(summary: CardSummary) -> ModelCardData:
             metric_name=METRIC_TITLES[name],
             metric_value=value,
         )
-        for name, value in (_defined(summary, split) if split else {}).items()
+        for name, value in (summary.defined(split) if split else {}).items()
     ]
     families = [re.sub("_(macro|micro)$", "", name) for name in METRIC_NAMES[summary.problem_type]]
     return ModelCardData(
         license=summary.license,
-        library_name="transformers",
+        library_name="peft" if summary.is_adapter else "transformers",
         pipeline_tag=_PIPELINE_TAG,
-        tags=[*_TAGS, summary.architecture, *summary.tags],
+        tags=[*_TAGS, summary.architecture, *(["lora"] if summary.is_adapter else []), *summary.tags],
         datasets=[dataset_id],
         metrics=list(dict.fromkeys(families)),
         base_model=_hub_id(summary.base_model),
         model_name=summary.name if results else None,
         eval_results=results or None,
     )
-
-
-def _defined(summary: CardSummary, split: str) -> dict[str, float]:
-    """A split's metrics that have a value, the usual one first: no counts, losses or timings, neither None nor NaN."""
-    results, usual = summary.metrics.get(split, {}), DEFAULT_METRIC[summary.problem_type]
-    names = sorted(METRIC_NAMES[summary.problem_type], key=lambda name: name != usual)
-    return {name: results[name] for name in names if results.get(name) is not None and math.isfinite(results[name])}
 
 
 def _hub_id(name: str | None) -> str | None:
@@ -243,11 +142,11 @@ def _is_other_protocol(summary: CardSummary) -> bool:
 
 
 def _result_splits(summary: CardSummary) -> list[str]:
-    return [split for split in SPLITS if _defined(summary, split)]
+    return [split for split in SPLITS if summary.defined(split)]
 
 
 def _result_rows(summary: CardSummary) -> list[tuple[str, list[str]]]:
-    of_splits = [_defined(summary, split) for split in _result_splits(summary)]
+    of_splits = [summary.defined(split) for split in _result_splits(summary)]
     names = dict.fromkeys(name for results in of_splits for name in results)
     return [
         (f"{METRIC_TITLES[name]} (`{name}`)", [_number(results.get(name)) for results in of_splits]) for name in names

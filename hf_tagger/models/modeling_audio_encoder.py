@@ -12,12 +12,13 @@ import copy
 import torch
 import transformers
 from torch import nn
-from transformers import AutoModel, PreTrainedConfig, SequenceFeatureExtractor
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, SequenceFeatureExtractor
 
 from .configuration_audio_encoder import AudioEncoderConfig
 from .encoder_classification import WindowedEncoderClassification
 from .heads import WEIGHTED
 from .input_features import input_features
+from .stock_weights import load_stock_weights
 
 
 class AudioEncoderForAudioClassification(WindowedEncoderClassification):
@@ -44,6 +45,15 @@ class AudioEncoderForAudioClassification(WindowedEncoderClassification):
             encoder: An encoder of ``config.encoder``'s type, with as many layers as are kept.
         """
         self.audio_encoder = _audio_part(encoder)
+
+    @classmethod
+    def from_base(cls, base: str, config: AudioEncoderConfig, **kwargs) -> "AudioEncoderForAudioClassification":
+        """The tagger with a stock checkpoint's encoder, or with that of a tagger of this class."""
+        if AutoConfig.from_pretrained(base, trust_remote_code=False).model_type == config.model_type:
+            return super().from_base(base, config, **kwargs)
+        model = cls(config)
+        model.load_encoder(load_stock_weights(AutoModel, base, encoder_config(config), **kwargs))
+        return model
 
     def save_pretrained(self, save_directory, **kwargs) -> None:
         """Saves weights under the names that they have here.

@@ -7,6 +7,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from .adapter_loading import AdapterLoading
+
 MULTI_LABEL = "multi_label_classification"
 
 WindowOutputs = tuple[torch.Tensor, dict[str, torch.Tensor]]
@@ -26,7 +28,7 @@ class TaggerOutput(SequenceClassifierOutput):
     further_losses: dict[str, torch.Tensor] | None = None
 
 
-class WindowedAudioClassification(PreTrainedModel):
+class WindowedAudioClassification(AdapterLoading, PreTrainedModel):
     """Base of models that classify windows of a waveform.
 
     A subclass implements :meth:`window_logits`, or :meth:`window_outputs` if it has a loss besides the labels'. This

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Union, get_args, get_origin
 
 import numpy as np
 import torch
@@ -23,9 +20,11 @@ from transformers import (
 )
 from transformers.utils import FEATURE_EXTRACTOR_NAME
 
+from ..argument_checks import fits, type_name, unknown_name
 from ..arguments import ModelArguments
 from ..errors import HfTaggerError, RecipeError
 from ..models import MODELS, WaveformFeatureExtractor, list_models
+from ..models.adapter_loading import adapter_base, merge_adapter
 from .checkpoints import HEAD_MODULES, UNREADABLE, expanded, load_weights, reason_of, saved_config
 from .encoder_heads import HEAD_FIELDS, load_with_own_head, own_head_config, wants_own_head
 from .output_bias import set_output_bias
@@ -69,8 +68,10 @@ def plan_model(arguments: ModelArguments) -> ModelPlan:
     """
     if arguments.model_name_or_path is not None:
         config = saved_config(arguments.model_name_or_path)
+        if adapter_base(expanded(arguments.model_name_or_path)) is not None:
+            raise RecipeError([_adapter_to_merge(arguments.model_name_or_path)], _SOURCE)
     elif arguments.model_type not in MODELS:
-        raise RecipeError([_unknown("model_type", arguments.model_type, list_models())], _SOURCE)
+        raise RecipeError([unknown_name("model_type", arguments.model_type, list_models())], _SOURCE)
     else:
         config = MODELS[arguments.model_type].config_class()
     stock = is_stock(config)
@@ -146,15 +147,14 @@ def _model_and_whether_its_head_is_new(
 
 def load_saved_model(name_or_path: str) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
     """A finetuned model and its feature extractor, by this package's and transformers' own classes: no code of the
-    folder is run.
+    folder is run. A LoRA adapter is added to the weights it was trained on.
 
     Raises:
         HfTaggerError: If there is no such model, if its weights cannot be read, or if it has no trained head.
     """
     config = saved_config(name_or_path)
     if is_stock(config):
-        arguments = ModelArguments(model_name_or_path=name_or_path)
-        extractor = stock_feature_extractor(config, arguments)
+        extractor = stock_feature_extractor(config, ModelArguments(model_name_or_path=name_or_path))
     elif config.model_type in MODELS:
         try:
             extractor = AutoFeatureExtractor.from_pretrained(expanded(name_or_path), trust_remote_code=False)
@@ -167,8 +167,15 @@ def load_saved_model(name_or_path: str) -> tuple[PreTrainedModel, SequenceFeatur
             extractor = own_feature_extractor(config)
     else:
         raise HfTaggerError(f"{_no_tagger(name_or_path, config)}.")
-    model = load_weights(AutoModelForAudioClassification, name_or_path, config, new_head=False)
-    return model, extractor
+    base = adapter_base(expanded(name_or_path))
+    if base is None:
+        return load_weights(AutoModelForAudioClassification, name_or_path, config, new_head=False), extractor
+    plan = ModelPlan(ModelArguments(model_name_or_path=base), config, extractor)
+    labels = [config.id2label[index] for index in range(config.num_labels)]
+    try:
+        return merge_adapter(build_model(plan, labels, config.problem_type), expanded(name_or_path)), extractor
+    except (*UNREADABLE, RuntimeError) as error:
+        raise HfTaggerError(f"The adapter in {name_or_path} cannot be read: {reason_of(error)}") from error
 
 
 def check_labels(config: PreTrainedConfig, label_names: list[str], problem_type: str) -> None:
@@ -217,9 +224,9 @@ def _config_changes(config: PreTrainedConfig, changes: dict) -> tuple[dict, list
         if name in _FROM_DATASET:
             problems.append(f"model_config.{name}: comes from the dataset, not from the recipe")
         elif name not in hints:
-            problems.append(_unknown(f"model_config.{name}", name, list(hints)))
-        elif not _fits(value, hints[name]):
-            problems.append(f"model_config.{name}: {value!r} is not of type {_type_name(hints[name])}")
+            problems.append(unknown_name(f"model_config.{name}", name, list(hints)))
+        elif not fits(value, hints[name]):
+            problems.append(f"model_config.{name}: {value!r} is not of type {type_name(hints[name])}")
         else:
             good[name] = value
     return good, problems
@@ -243,29 +250,16 @@ def _no_tagger(name_or_path: str, config: PreTrainedConfig) -> str:
     )
 
 
+def _adapter_to_merge(name_or_path: str) -> str:
+    return (
+        f"model_name_or_path: {name_or_path!r} holds a LoRA adapter, not a whole model; merge it first: "
+        f"python scripts/convert.py merge-adapter {name_or_path} OUT"
+    )
+
+
 def _reset_head(model: PreTrainedModel) -> None:
     for name, child in model.named_children():
         if name == HEAD_MODULES[0]:  # the classifier; a projection or a choice of layers is worth keeping
             for module in child.modules():
                 if isinstance(module, nn.Module) and hasattr(module, "reset_parameters"):
                     module.reset_parameters()
-
-
-def _fits(value: object, annotation: object) -> bool:
-    """Whether a YAML value is of a field's type; whole numbers are numbers, but true is no number."""
-    if get_origin(annotation) in (Union, UnionType):
-        return any(_fits(value, option) for option in get_args(annotation))
-    if isinstance(value, bool) or annotation is bool:
-        return isinstance(value, bool) and annotation is bool
-    plain = get_origin(annotation) or annotation
-    return not isinstance(plain, type) or isinstance(value, (int, float) if plain is float else plain)
-
-
-def _type_name(annotation: object) -> str:
-    return {bool: "true or false", int: "whole number", float: "number", str: "text"}.get(annotation, str(annotation))
-
-
-def _unknown(field: str, value: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(value, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{field}: {value!r} is not known; {hint}Known are: {', '.join(known)}"

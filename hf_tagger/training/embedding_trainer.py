@@ -17,6 +17,7 @@ from ..data.windows import EvaluationWindows, TrainingWindows
 from ..models.windowed_classification import TaggerOutput
 from .embeddings import EmbeddingHead, EmbeddingStore, why_not_kept
 from .freezing import freeze, freeze_unused
+from .lora import add_lora, batch_norms
 from .trainer import TaggingTrainer
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,9 @@ def build_trainer(
         if reason is None:
             return EmbeddingTrainer(model, training_arguments, feature_extractor, clips, store_folder(data_arguments))
         logger.warning("Embeddings are not kept, every epoch runs the encoder: %s.", reason)
+    if model_arguments.lora is not None:
+        model = add_lora(model, model_arguments.lora, model_arguments.model_name_or_path)
+        frozen += batch_norms(model)
     crops = TrainingWindows(
         clips["train"], feature_extractor.window_samples, data_arguments.crops_per_clip, training_arguments.seed
     )

@@ -29,6 +29,8 @@ def wants_own_head(config: PreTrainedConfig, arguments: ModelArguments) -> bool:
         or arguments.head_hidden_size is not None
         or arguments.head_dropout is not None
         or (arguments.layer == "weighted" and not hasattr(config, "use_weighted_layer_sum"))
+        # A lone parameter, which peft cannot save beside an adapter.
+        or (arguments.layer == "weighted" and arguments.lora is not None)
     )
 
 

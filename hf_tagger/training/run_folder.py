@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 # What a run leaves, by name. Nothing else is ever deleted.
 _RUN_FILES = [
     "model.safetensors",
+    "adapter_model.safetensors",
+    "adapter_config.json",
     "config.json",
     "preprocessor_config.json",
     "recipe.yaml",
@@ -31,7 +33,7 @@ _RUN_FILES = [
     "training_args.bin",
     "trainer_state.json",
 ]
-_RUN_PATTERNS = ("checkpoint-*", "predictions_*.parquet", "events.out.tfevents.*", "runs")
+_RUN_PATTERNS = ("checkpoint-*", "merged", "predictions_*.parquet", "events.out.tfevents.*", "runs")
 # A checkpoint fits nothing else than the data and the model it was trained with.
 _FIXED_ON_RESUME = (
     "dataset_name",
@@ -43,6 +45,7 @@ _FIXED_ON_RESUME = (
     "model_type",
     "model_name_or_path",
     "model_config",
+    "lora",
 )
 _MARKS = ("recipe.yaml", "config.json", "metrics.json", "checkpoint-*")  # any of them says: a run was here
 

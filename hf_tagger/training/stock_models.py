@@ -11,8 +11,6 @@ from __future__ import annotations
 import copy
 import math
 
-import torch
-from torch import nn
 from transformers import (
     MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
     ASTConfig,
@@ -30,6 +28,7 @@ from ..arguments import ModelArguments
 from ..errors import RecipeError
 from ..models import MODELS, list_models
 from ..models.filterbank import frames_of, samples_of
+from ..models.stock_weights import resize_position_embeddings
 from .checkpoints import UNREADABLE, expanded, load_weights, reason_of, saved_config
 
 CITATIONS = {
@@ -215,30 +214,3 @@ def load_stock_model(
     model = load_weights(model_class, name, as_saved, new_head=True)
     resize_position_embeddings(model, config.max_length)  # … and then resized instead of made anew
     return model
-
-
-def resize_position_embeddings(model: PreTrainedModel, max_length: int) -> None:
-    """Gives an AST position embeddings for another number of spectrogram frames.
-
-    As the authors do (Gong et al. 2021, section 2.2, https://arxiv.org/abs/2104.01778, and ``ASTModel`` of
-    https://github.com/YuanGongND/ast): a shorter input takes the middle part of the time axis, a longer one is
-    interpolated bilinearly. The two special tokens keep their embeddings.
-
-    Args:
-        model: An ``ASTForAudioClassification``, changed in place, its configuration too.
-        max_length: Spectrogram frames of the new input.
-    """
-    config, embeddings = model.config, model.base_model.embeddings
-    bins, before = embeddings.get_shape(config)
-    config.max_length = max_length
-    _, after = embeddings.get_shape(config)
-    if after == before:
-        return
-    old = embeddings.position_embeddings.data  # [1, 2 + bins * time, hidden]
-    special, grid = old[:, :2], old[:, 2:].transpose(1, 2).unflatten(2, (bins, before))  # [1, hidden, bins, time]
-    if after < before:
-        start = before // 2 - after // 2
-        grid = grid[..., start : start + after]
-    else:
-        grid = nn.functional.interpolate(grid, size=(bins, after), mode="bilinear")
-    embeddings.position_embeddings = nn.Parameter(torch.cat([special, grid.flatten(2).transpose(1, 2)], dim=1))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from peft import PeftModel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
@@ -51,7 +52,7 @@ class TaggingTrainer(Trainer):
         frozen: Sequence[torch.nn.Module] = (),
         **kwargs,
     ):
-        self.tagger = model
+        self.tagger = model.get_base_model() if isinstance(model, PeftModel) else model
         self.frozen, self.features = list(frozen), input_features(feature_extractor)
         self._further_losses: dict[str, tuple[torch.Tensor, int]] = {}  # since the last log: sum, number of batches
         self.problem_type, self.num_labels = model.config.problem_type, model.config.num_labels

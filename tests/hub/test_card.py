@@ -15,7 +15,8 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from hf_tagger.data.base import DatasetFacts, Protocol, SkippedClip
 from hf_tagger.evaluation.metrics import METRIC_NAMES
-from hf_tagger.hub.card import CardSummary, TrainingFacts, build_model_card
+from hf_tagger.hub.card import build_model_card
+from hf_tagger.hub.card_summary import CardSummary, TrainingFacts
 
 MULTI, SINGLE = "multi_label_classification", "single_label_classification"
 GOLDEN = Path(__file__).with_name("golden_card.md")

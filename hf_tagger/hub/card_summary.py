@@ -1,0 +1,116 @@
+"""What a model card says, in three bands: given by the user, filled by the run, constant for the architecture."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..data.base import DatasetFacts, SkippedClip
+from ..evaluation.metrics import DEFAULT_METRIC, METRIC_NAMES
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFacts:
+    """How the weights came to be.
+
+    Attributes:
+        epochs: Passes over the training clips.
+        steps: Optimizer steps.
+        seconds: Time of the whole run in seconds.
+        device: Name of the device.
+        packages: Package → version, Python included.
+        best_epoch: Epoch of the chosen checkpoint; None if the last one was kept.
+        selected_by: Validation metric that chose it.
+        trainable_parameters: Number of weights that were trained; None if all.
+    """
+
+    epochs: float
+    steps: int
+    seconds: float
+    device: str
+    packages: Mapping[str, str]
+    best_epoch: float | None = None
+    selected_by: str | None = None
+    trainable_parameters: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardSummary:
+    """Everything that a model card says.
+
+    Attributes:
+        model_id: What ``pipeline(model=…)`` takes: a repository on the Hub, or the run's folder (absolute, so that the
+            printed snippet runs anywhere).
+        command: The command line that repeats the run.
+        recipe_text: The resolved recipe as YAML.
+        license: Licence of the weights, as the Hub spells it.
+        base_model: Hub repository that was finetuned; None for a model trained from scratch.
+        tags: Further tags for the Hub, for example ``music-genre``.
+        architecture: Name of the architecture, for example ``short_cnn``.
+        parameters: Number of weights.
+        sampling_rate: Rate in Hz that the model hears.
+        window_seconds: Length of a window in seconds.
+        hop_seconds: Distance of two evaluation windows in seconds.
+        problem_type: ``single_label_classification`` or ``multi_label_classification``.
+        label_names: Names of the labels, in the order of the outputs.
+        facts: The dataset's facts.
+        protocol: ``TaggingDatasetDict.protocol_record()``; where clips were lost later, ``used`` holds the split sizes
+            that remained.
+        metrics: Split → results of :class:`~hf_tagger.evaluation.metrics.TaggingMetrics`; empty where a split has no
+            labels. The first of test and validation that has numbers goes to the Hub.
+        per_label: ``per_label_table`` of that split.
+        skipped: Clips that took no part.
+        training: How the weights came to be.
+        figures: Caption → file name beside the card.
+        architecture_citation: BibTeX of the architecture's paper.
+        needs_remote_code: Whether the modelling code lies beside the weights, as for all models of this package.
+        hears_first_window_only: Whether a stock model's feature extractor cuts longer audio.
+        is_adapter: Whether the folder holds a LoRA adapter, which loads the base model's weights.
+    """
+
+    # Given by the user.
+    model_id: str
+    command: str
+    recipe_text: str
+    license: str = "apache-2.0"
+    base_model: str | None = None
+    tags: Sequence[str] = ()
+    # Filled by the run.
+    architecture: str
+    parameters: int
+    sampling_rate: int
+    window_seconds: float
+    hop_seconds: float
+    problem_type: str
+    label_names: Sequence[str]
+    facts: DatasetFacts
+    protocol: Mapping[str, Any]
+    metrics: Mapping[str, Mapping[str, float | int | None]]
+    per_label: Sequence[Mapping[str, Any]]
+    skipped: Sequence[SkippedClip] = ()
+    training: TrainingFacts
+    figures: Mapping[str, str] = field(default_factory=dict)
+    # Constant for the architecture.
+    architecture_citation: str = ""
+    needs_remote_code: bool = True
+    hears_first_window_only: bool = True
+    is_adapter: bool = False
+
+    @property
+    def name(self) -> str:
+        """The last part of ``model_id``."""
+        return re.split(r"[\\/]", self.model_id.rstrip("\\/"))[-1]
+
+    def defined(self, split: str) -> dict[str, float]:
+        """A split's metrics that have a value, the usual one first: no counts, losses or timings, no None, no NaN."""
+        results, usual = self.metrics.get(split, {}), DEFAULT_METRIC[self.problem_type]
+        names = sorted(METRIC_NAMES[self.problem_type], key=lambda name: name != usual)
+        return {name: results[name] for name in names if results.get(name) is not None and math.isfinite(results[name])}
+
+    @property
+    def reported_split(self) -> str | None:
+        """The split whose numbers stand for the model: test, or validation where test has none."""
+        return next((split for split in ("test", "validation") if self.defined(split)), None)
