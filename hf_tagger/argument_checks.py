@@ -5,10 +5,13 @@ from __future__ import annotations
 import difflib
 import math
 import typing
+from dataclasses import is_dataclass
 from types import UnionType
 from typing import Union, get_args, get_origin
 
 from .errors import RecipeError
+
+_PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
 
 
 def range_problems(arguments: object, bounds: dict[str, tuple[float, float, bool]]) -> list[str]:
@@ -26,11 +29,35 @@ def range_problems(arguments: object, bounds: dict[str, tuple[float, float, bool
     return problems
 
 
+def space_problems(space: dict) -> list[str]:
+    """What is wrong with the ranges and choices of a search space."""
+    problems = []
+    for name, choice in space.items():
+        if isinstance(choice, list) and choice:
+            continue
+        ends = [choice.get(end) for end in ("low", "high")] if isinstance(choice, dict) else []
+        good = (
+            len(ends) == 2
+            and all(fits(end, float) for end in ends)
+            and ends[0] < ends[1]
+            and choice.keys() <= {"low", "high", "log"}
+            and fits(choice.get("log", False), bool)
+            and not (choice.get("log") and ends[0] <= 0)
+        )
+        if not good:
+            problems.append(
+                f"search_space.{name}: a list of values is expected, or {{low: number, high: larger number, log: true "
+                f"or false}} (with log, low must be positive); received {choice!r}"
+            )
+    return problems
+
+
 def from_mapping(argument_class: type, mapping: object, field: str) -> tuple[object | None, list[str]]:
     """A recipe's mapping as one of the arguments' classes.
 
     Args:
-        argument_class: A dataclass that checks itself when it is made.
+        argument_class: A dataclass that checks itself when it is made. Fields that are dataclasses themselves, or None,
+            are mappings within the mapping.
         mapping: What the recipe says; an empty mapping takes every default.
         field: Name of the field that holds the mapping, for the messages.
 
@@ -40,16 +67,22 @@ def from_mapping(argument_class: type, mapping: object, field: str) -> tuple[obj
     if not isinstance(mapping, dict):
         return None, [f"{field}: a mapping {{name: value}} is expected, received {mapping!r}"]
     hints = typing.get_type_hints(argument_class)
-    problems = []
+    values, problems = {}, []
     for name, value in mapping.items():
+        nested = _dataclass_of(hints.get(name))
         if name not in hints:
             problems.append(unknown_name(f"{field}.{name}", name, list(hints)))
+        elif nested is not None and value is not None and not isinstance(value, nested):
+            values[name], mistakes = from_mapping(nested, value, f"{field}.{name}")
+            problems += mistakes
         elif not fits(value, hints[name]):
             problems.append(f"{field}.{name}: {value!r} is not of type {type_name(hints[name])}")
+        else:
+            values[name] = value
     if problems:
         return None, problems
     try:
-        return argument_class(**mapping), []
+        return argument_class(**values), []
     except RecipeError as error:
         return None, [f"{field}.{problem}" for problem in error.problems]
 
@@ -75,10 +108,18 @@ def type_name(annotation: object) -> str:
     """A field's type in words."""
     if get_origin(annotation) in (Union, UnionType):
         return " or ".join(type_name(option) for option in get_args(annotation))
+    if get_origin(annotation) is list:
+        return f"list of {', '.join(_PLURALS.get(item, type_name(item)) for item in get_args(annotation))}"
     if get_origin(annotation) is typing.Literal:
         return "one of " + ", ".join(str(option) for option in get_args(annotation))
     names = {bool: "true or false", int: "whole number", float: "number", str: "text", type(None): "null"}
     return names.get(annotation, str(annotation))
+
+
+def _dataclass_of(annotation: object) -> type | None:
+    """The dataclass in ``X`` or ``X | None``, if there is one."""
+    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return next((option for option in options if isinstance(option, type) and is_dataclass(option)), None)
 
 
 def unknown_name(field: str, value: str, known: list[str]) -> str:

@@ -6,17 +6,22 @@ Each class checks itself when it is made and reports all of its mistakes at once
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
-from typing import Literal
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal
 
 from transformers import TrainingArguments
 from transformers.integrations import INTEGRATION_TO_CALLBACK
 
-from .argument_checks import range_problems
+from .argument_checks import from_mapping, range_problems, space_problems
+from .augmentation_arguments import AugmentationArguments
 from .errors import RecipeError
+from .loss_arguments import LossArguments
 from .model_arguments import ModelArguments
 
 __all__ = ["DataArguments", "ModelArguments", "TaggingArguments"]
+
+_MAPPINGS = {"loss": LossArguments, "augmentation": AugmentationArguments}
+"""Fields that a recipe gives as a mapping, and what the mapping becomes."""
 
 
 @dataclass
@@ -102,7 +107,7 @@ class TaggingArguments(TrainingArguments):
 
     Changed defaults: output_dir, learning_rate 1e-3 and per_device_*_batch_size 16/64 (networks trained from scratch),
     evaluation, logging and saving once an epoch, the two newest checkpoints kept, the best model loaded at the end,
-    dataloader_num_workers 2, TensorBoard, and unknown batch columns kept.
+    dataloader_num_workers 2, TensorBoard, losses that are NaN shown, and unknown batch columns kept.
     """
 
     output_dir: str = field(default="runs/run", metadata={"help": "Folder that receives the model and its results."})
@@ -111,6 +116,40 @@ class TaggingArguments(TrainingArguments):
         metadata={"help": "Delete what an earlier run left in output_dir. Without it such a folder is refused."},
     )
     learning_rate: float = field(default=1e-3, metadata={"help": "Highest learning rate."})
+    head_learning_rate: float | None = field(
+        default=None, metadata={"help": "Highest learning rate of the head. Default: learning_rate."}
+    )
+    layer_decay: float | None = field(
+        default=None,
+        metadata={
+            "help": "Factor of the learning rate from one layer of the encoder to the one below it, such as 0.75. "
+            "Default: all layers learn at the same rate."
+        },
+    )
+    ema_decay: float | None = field(
+        default=None,
+        metadata={
+            "help": "Keep an exponential moving average of the weights with this decay, such as 0.999; it is what is "
+            "evaluated and saved. Default: none."
+        },
+    )
+    loss: dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "The loss of the labels, such as {name: focal, gamma: 2} or {class_weights: balanced}. Default: "
+            "cross-entropy."
+        },
+    )
+    sampling: Literal["random", "balanced"] = field(
+        default="random", metadata={"help": "Clips to train on: random, or balanced, those of rare labels more often."}
+    )
+    augmentation: dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "How training windows are changed at random, such as {gain: {probability: 0.5}, mixup: {}}. "
+            "Default: not at all."
+        },
+    )
     per_device_train_batch_size: int = field(default=16, metadata={"help": "Training windows a step and a device."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluation windows a step and a device."})
     eval_strategy: Literal["no", "steps", "epoch"] = field(
@@ -142,6 +181,20 @@ class TaggingArguments(TrainingArguments):
     report_to: None | str | list[str] = field(  # noqa: RUF036 (the order that HfArgumentParser understands)
         default="tensorboard", metadata={"help": "Where to log: tensorboard, wandb, none, …"}
     )
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Log the mean of earlier losses in place of one that is NaN or infinite."}
+    )
+    search: int | None = field(
+        default=None,
+        metadata={"help": "Try this many sets of values from search_space instead of one training; needs optuna."},
+    )
+    search_space: dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "What --search varies, such as {learning_rate: {low: 1e-5, high: 1e-3, log: true}, lora.rank: [2, "
+            "8]}."
+        },
+    )
     restore_callback_states_from_checkpoint: bool = field(
         default=True, metadata={"help": "Resume early stopping where it was."}
     )
@@ -156,6 +209,10 @@ class TaggingArguments(TrainingArguments):
             self,
             {
                 "learning_rate": (0, infinity, False),
+                "head_learning_rate": (0, infinity, False),
+                "layer_decay": (0, 1, False),
+                "search": (1, infinity, True),
+                "ema_decay": (0, 1, True),
                 "num_train_epochs": (0, infinity, False),
                 "per_device_train_batch_size": (1, infinity, True),
                 "per_device_eval_batch_size": (1, infinity, True),
@@ -189,6 +246,19 @@ class TaggingArguments(TrainingArguments):
             for name in reporters
             if name not in ("none", "all", *INTEGRATION_TO_CALLBACK)
         ]
+        problems += space_problems(self.search_space or {})
+        if self.search is not None and not self.search_space:
+            problems.append("search: the recipe has no search_space, which says what varies and how far")
+        for name, argument_class in _MAPPINGS.items():
+            mapping = getattr(self, name)
+            if mapping is not None and not isinstance(mapping, argument_class):
+                made, mistakes = from_mapping(argument_class, mapping, name)
+                setattr(self, name, made)
+                problems += mistakes
+        if self.sampling == "balanced" and getattr(self.loss, "class_weights", None) == "balanced":
+            problems.append(
+                "sampling and loss.class_weights: balanced twice, rare labels would weigh too much; keep one"
+            )
         if problems:
             raise RecipeError(problems, "the training arguments")
         # What the recipe says, before transformers derives anything from it; a written recipe repeats this.
@@ -197,3 +267,8 @@ class TaggingArguments(TrainingArguments):
         # Without a metric transformers falls back to the loss; the trainer chooses by the problem type instead.
         if self.as_given["metric_for_best_model"] is None:
             self.metric_for_best_model = self.greater_is_better = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in transformers, for logs; nested arguments as mappings."""
+        nested = {name: getattr(self, name) for name in _MAPPINGS if is_dataclass(getattr(self, name))}
+        return {**super().to_dict(), **{name: asdict(value) for name, value in nested.items()}}

@@ -11,20 +11,29 @@ from pathlib import Path
 
 import torch
 
-from .errors import HfTaggerError
+from .errors import HfTaggerError, Interrupted
 
+# EX_TEMPFAIL of sysexits.h, which Windows' Python lacks: not done, try again.
+INTERRUPTED_STATUS = 75
 # Parameters of glibc's mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def run_script(main: Callable[[list[str]], None]) -> None:
-    """Runs a script's ``main(argv)``; a mistake of the user ends with its message and exit code 2."""
+    """Runs a script's ``main(argv)``.
+
+    A mistake of the user ends with its message and exit status 2, a run that was asked to stop with 75.
+    """
     is_main_process = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("hf_tagger").setLevel(logging.INFO if is_main_process else logging.ERROR)
     keep_freed_memory()
     try:
         main(sys.argv[1:])
+    except Interrupted as stop:
+        if is_main_process:
+            print(f"interrupted: {stop}", file=sys.stderr)
+        raise SystemExit(INTERRUPTED_STATUS) from None
     except (HfTaggerError, OSError) as error:  # OSError: a folder that cannot be written, a disk that is full
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

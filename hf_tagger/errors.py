@@ -30,3 +30,7 @@ class AudioDecodingError(HfTaggerError, ValueError):
 
 class RunFolderError(HfTaggerError, ValueError):
     """An output folder cannot be used as asked: it holds another run, or no run at all."""
+
+
+class Interrupted(HfTaggerError):
+    """A run was asked to stop and did so in good order: it has failed at nothing, and can be resumed."""

@@ -25,8 +25,8 @@ class LoraArguments:
     target_modules: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Names of the encoder's linear layers that get an adapter, such as [q_proj, v_proj]. Default: the "
-            "queries and values of every attention, as in the paper's section 4.2."
+            "help": "Names of the linear layers and convolutions that get an adapter, such as [q_proj, v_proj]. "
+            "Default: the queries and values of every attention, as in the paper's section 4.2."
         },
     )
     use_dora: bool = field(

@@ -17,6 +17,8 @@ _CHOICES = {
     "feature_statistics": ("checkpoint", "dataset"),
 }
 
+_OF_THE_ENCODER = ("lora", "train_last_layers", "unfreeze_layers_per_epoch")
+
 
 @dataclass
 class ModelArguments:
@@ -66,6 +68,17 @@ class ModelArguments:
             "but the head)."
         },
     )
+    train_last_layers: int | None = field(
+        default=None,
+        metadata={"help": "Train only this many of a pretrained encoder's layers, the last ones, and the head."},
+    )
+    unfreeze_layers_per_epoch: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train the head alone in the first epoch; in every further one this many more of the encoder's "
+            "layers, from the last to the first."
+        },
+    )
     lora: dict[str, Any] | None = field(
         default=None,
         metadata={
@@ -103,6 +116,8 @@ class ModelArguments:
                 "window_seconds": (0, infinity, False),
                 "hop_seconds": (0, infinity, False),
                 "head_hidden_size": (1, infinity, True),
+                "train_last_layers": (1, infinity, True),
+                "unfreeze_layers_per_epoch": (1, infinity, True),
                 "head_dropout": (0, 0.999, True),
                 "feature_mean": (-infinity, infinity, True),
                 "feature_std": (0, infinity, False),
@@ -116,10 +131,16 @@ class ModelArguments:
         if self.lora is not None and not isinstance(self.lora, LoraArguments):
             self.lora, mistakes = from_mapping(LoraArguments, self.lora, "lora")
             problems += mistakes
-        if self.lora is not None and self.model_name_or_path is None:
-            problems.append("lora: needs a pretrained model; name it in model_name_or_path")
-        if self.lora is not None and self.freeze == "encoder":
-            problems.append("lora: trains the encoder, which freeze: encoder forbids; keep one of them")
+        chosen = [name for name in _OF_THE_ENCODER if getattr(self, name) is not None]
+        if self.freeze == "encoder":
+            chosen.append("freeze: encoder")
+        if len(chosen) > 1:
+            problems.append(f"{', '.join(chosen)}: each says what of the encoder is trained; keep one of them")
+        problems += [
+            f"{name}: needs a pretrained model; name it in model_name_or_path"
+            for name in _OF_THE_ENCODER
+            if getattr(self, name) is not None and self.model_name_or_path is None
+        ]
         if any(fixed) and (not all(fixed) or self.feature_statistics == "dataset"):
             problems.append(
                 "feature_mean and feature_std: give both, or neither with feature_statistics: dataset, which estimates "

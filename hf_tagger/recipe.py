@@ -31,6 +31,7 @@ _NOT_OF_THE_EXPERIMENT = (
     "local_rank",
     "ddp_backend",
     "greater_is_better",
+    "search",
 )
 
 
@@ -130,6 +131,7 @@ def resolved_recipe(data: DataArguments, model: ModelArguments, training: Taggin
         value = training.as_given[field.name]
         ours = field.name in always or field.name not in stock or _default(field) != stock[field.name]
         if field.name not in _NOT_OF_THE_EXPERIMENT and (ours or value != stock[field.name]):
+            value = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
             recipe[field.name] = getattr(value, "value", value)  # enumerations by their value
     recipe["metric_for_best_model"] = training.metric_for_best_model  # chosen by the problem type if not given
     if training.mixed_precision in ("fp16", "bf16"):  # accelerate's configuration may have asked for it
@@ -144,14 +146,25 @@ def _check_names(arguments: dict[type, object], check_model: bool) -> list[str]:
         problems += argument_problems(arguments[DataArguments])
     if ModelArguments in arguments and check_model:
         try:
-            plan_model(arguments[ModelArguments])
+            plan = plan_model(arguments[ModelArguments])
         except RecipeError as error:
             problems += error.problems
+        else:
+            augmentation = getattr(arguments.get(TaggingArguments), "augmentation", None)
+            rate = plan.feature_extractor.sampling_rate
+            problems += [f"augmentation.{text}" for text in (augmentation.problems_at(rate) if augmentation else ())]
     if TaggingArguments in arguments and arguments[TaggingArguments].metric_for_best_model is not None:
         metric = arguments[TaggingArguments].metric_for_best_model.removeprefix("eval_")
         known = sorted({"loss", *(name for names in METRIC_NAMES.values() for name in names)})
         if metric not in known:
             problems.append(f"metric_for_best_model: {metric!r} is not known; known are: {', '.join(known)}")
+    if TaggingArguments in arguments:
+        names = {field.name for kind in (ModelArguments, TaggingArguments) for field in dataclasses.fields(kind)}
+        problems += [
+            f"search_space.{name}: there is no such field of the model or of training"
+            for name in arguments[TaggingArguments].search_space or {}
+            if name.partition(".")[0] not in names
+        ]
     return problems
 
 

@@ -20,6 +20,7 @@ from transformers import ASTFeatureExtractor, WhisperFeatureExtractor
 from transformers.trainer_utils import PredictionOutput
 
 from . import __version__
+from .convert.merge_adapter import merge
 from .data.base import SINGLE_LABEL, SkippedClip, TaggingDatasetDict
 from .data.pcm import PreparedClips, write_skipped_clips
 from .evaluation.metrics import DEFAULT_METRIC, METRIC_NAMES, METRIC_TITLES, per_label_table
@@ -29,6 +30,8 @@ from .hub.card import build_model_card
 from .hub.card_summary import CardSummary, TrainingFacts
 from .models import MODELS
 from .training.checkpoints import expanded
+from .training.lora import MERGED_FOLDER
+from .training.plain_run import PlainRun
 from .training.stock_models import CITATIONS
 from .training.trainer import TaggingTrainer
 
@@ -48,7 +51,7 @@ class RunReport:
     """A finished run.
 
     Attributes:
-        trainer: The trainer, with the best model.
+        trainer: The trainer, or what a training loop of one's own kept, with the best model.
         dataset: The dataset with its facts and protocol.
         clips: The usable clips of every split.
         skipped: The clips left out, with reasons.
@@ -57,13 +60,26 @@ class RunReport:
         seconds: Time of the run in seconds, preparation of the data included.
     """
 
-    trainer: TaggingTrainer
+    trainer: TaggingTrainer | PlainRun
     dataset: TaggingDatasetDict
     clips: dict[str, PreparedClips]
     skipped: Sequence[SkippedClip]
     predictions: dict[str, PredictionOutput]
     recipe: dict
     seconds: float
+
+
+def finish_run(report: RunReport) -> str:
+    """Writes everything into the run's folder, the merged model too if the recipe asks for it.
+
+    Returns:
+        What a person wants to know at the end of a run.
+    """
+    metrics = write_run(report)
+    folder = report.trainer.args.output_dir
+    if (report.recipe.get("lora") or {}).get("save_merged"):
+        merge(folder, str(Path(folder) / MERGED_FOLDER))
+    return summary(metrics, report.dataset.problem_type, folder)
 
 
 def write_run(report: RunReport) -> dict:
@@ -82,6 +98,8 @@ def write_run(report: RunReport) -> dict:
             tables[split] = per_label_table(scored, prediction.label_ids, names, report.dataset.problem_type)
     metrics = _metrics(report, tables)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    history = [{name: _plain(value) for name, value in entry.items()} for entry in report.trainer.state.log_history]
+    (folder / "history.json").write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
     figures = _plot(report, tables, folder)
     _card(report, metrics, figures).save(folder / "README.md")
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.yaml says the same in the open

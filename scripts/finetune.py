@@ -17,14 +17,13 @@ from transformers import set_seed
 
 from hf_tagger import load_tagging_dataset, parse_recipe, prepare_clips
 from hf_tagger.command_line import run_script
-from hf_tagger.convert.merge_adapter import merge
 from hf_tagger.recipe import resolved_recipe
-from hf_tagger.run_report import RunReport, summary, trained_share, write_run
+from hf_tagger.run_report import RunReport, finish_run, trained_share
+from hf_tagger.search import search
 from hf_tagger.training.build import build_model, plan_model
 from hf_tagger.training.embedding_trainer import build_trainer
 from hf_tagger.training.feature_statistics import set_feature_statistics
-from hf_tagger.training.lora import MERGED_FOLDER
-from hf_tagger.training.output_bias import label_shares
+from hf_tagger.training.output_bias import starting_shares
 from hf_tagger.training.run_folder import open_run_folder, start_run
 
 
@@ -37,10 +36,14 @@ def main(argv: list[str]) -> None:
     plan = plan_model(model_arguments)
     feature_extractor = plan.feature_extractor
     dataset = load_tagging_dataset(data_arguments, feature_extractor.sampling_rate)
-    with training_arguments.main_process_first(desc="decoding"):
+    first = training_arguments.main_process_first  # of all nodes, which may share a store, then of each
+    with first(local=False, desc="decoding"), first(desc="decoding"):
         clips, skipped = prepare_clips(dataset, data_arguments, feature_extractor.sampling_rate)
+    if training_arguments.search is not None:
+        print(search(dataset, clips, data_arguments, model_arguments, training_arguments))
+        return
     set_feature_statistics(plan, clips["train"])
-    shares = label_shares(clips["train"], len(dataset.label_names), dataset.problem_type)
+    shares = starting_shares(clips["train"], len(dataset.label_names), dataset.problem_type, training_arguments)
     model = build_model(plan, dataset.label_names, dataset.problem_type, shares)
 
     trainer = build_trainer(model, feature_extractor, clips, data_arguments, model_arguments, training_arguments)
@@ -57,11 +60,7 @@ def main(argv: list[str]) -> None:
         if len(clips[split])
     }
     if trainer.is_world_process_zero():
-        seconds = time.monotonic() - started
-        metrics = write_run(RunReport(trainer, dataset, clips, skipped, predictions, recipe, seconds))
-        if model_arguments.lora is not None and model_arguments.lora.save_merged:
-            merge(training_arguments.output_dir, os.path.join(training_arguments.output_dir, MERGED_FOLDER))
-        print(summary(metrics, dataset.problem_type, training_arguments.output_dir))
+        print(finish_run(RunReport(trainer, dataset, clips, skipped, predictions, recipe, time.monotonic() - started)))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ FLOORS = [
         "data.base",
         "arguments",
         "argument_checks",
+        "augmentation_arguments",
+        "loss_arguments",
         "lora_arguments",
         "model_arguments",
         "recipe_values",
@@ -31,7 +33,7 @@ FLOORS = [
     ("data",),
     ("training", "evaluation", "baselines", "convert"),
     ("hub", "recipe", "tagging", "embedder"),
-    ("run_report", "embedding_table", "command_line", "costs", "study", ""),
+    ("run_report", "embedding_table", "command_line", "costs", "memory", "study", "search", ""),
 ]
 
 

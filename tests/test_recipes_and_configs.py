@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import launch_command_parser
 from tiny_checkpoints import overrides
 
 from hf_tagger import parse_recipe
@@ -44,8 +45,21 @@ def test_the_promised_recipes_and_configurations_are_there():
         "mel_vae_gtzan",
         "mel_cnn_artist20",
         "study_inputs",
+        "mert_gtzan_lora",
+        "mert_fma_small_lora",
+        "mert_artist20_lora",
+        "musicfm_mtat_lora",
+        "ast_gtzan_lora",
     }
-    assert {path.stem for path in CONFIGS} >= {"cpu", "single_gpu", "single_gpu_fp16", "ddp", "fsdp", "multi_node"}
+    assert {path.stem for path in CONFIGS} >= {
+        "cpu",
+        "single_gpu",
+        "single_gpu_fp16",
+        "ddp",
+        "fsdp",
+        "deepspeed_zero2",
+        "multi_node",
+    }
 
 
 @pytest.mark.parametrize("path", [path for path in RECIPES if path not in STUDIES], ids=by_name)
@@ -99,6 +113,28 @@ def test_a_recipe_states_only_what_differs_and_fits_on_a_screen(path):
 @pytest.mark.parametrize("path", CONFIGS, ids=by_name)
 def test_accelerate_reads_the_configuration(path):
     config = load_config_from_file(str(path))
-    expected = {"cpu": "no", "fsdp": "no", "single_gpu_fp16": "fp16"}.get(path.stem, "bf16")
+    expected = {"cpu": "no", "fsdp": "no", "deepspeed_zero2": "no", "single_gpu_fp16": "fp16"}.get(path.stem, "bf16")
     assert config.mixed_precision == expected
     assert config.use_cpu is (path.stem == "cpu")
+    kind = {"ddp": "MULTI_GPU", "multi_node": "MULTI_GPU", "fsdp": "FSDP", "deepspeed_zero2": "DEEPSPEED"}
+    assert config.distributed_type.value == kind.get(path.stem, "NO")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=by_name)
+def test_a_configuration_is_headed_by_the_command_that_uses_it_and_accelerate_knows_every_option(path):
+    """accelerate copies unknown options of a strategy over silently, where nothing reads them."""
+    head = "".join(line[1:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#"))
+    command = re.search(r"accelerate launch (--config_file .*)", head.replace("\\", ""))
+    parsed = launch_command_parser().parse_args(command[1].split())
+    assert parsed.config_file == f"accelerate_configs/{path.name}"
+    assert parsed.training_script == "scripts/finetune.py"
+    assert (ROOT / parsed.training_script_args[0]).is_file()
+    config = load_config_from_file(str(path))
+    assert {**config.fsdp_config, **config.deepspeed_config}.keys() <= vars(parsed).keys()
+
+
+def test_several_machines_meet_at_the_first_ones_address():
+    """With another rendezvous than static, accelerate hands torchrun no address, and each machine waits for itself."""
+    config = load_config_from_file(str(ROOT / "accelerate_configs" / "multi_node.yaml"))
+    assert config.rdzv_backend == "static"
+    assert config.same_network

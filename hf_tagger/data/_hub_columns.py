@@ -56,6 +56,8 @@ def read_labels(
             f"The column {column!r} holds {feature}; labels must be ClassLabel, text, whole numbers, or lists of these."
         )
     cells = {split: _values(rows, column) for split, rows in stated.items()}
+    if is_list and pa.types.is_integer(getattr(element, "pa_type", pa.null())):
+        _refuse_vectors([cell for values in cells.values() for cell in values if cell], column)
     found = {value for values in cells.values() for cell in values for value in (cell or () if is_list else (cell,))}
     found -= {None, ""}
     if isinstance(element, ClassLabel):
@@ -77,6 +79,16 @@ def read_labels(
 
     problem_type = MULTI_LABEL if is_list else SINGLE_LABEL
     return problem_type, names, {split: [labels(cell) for cell in values] for split, values in cells.items()}
+
+
+def _refuse_vectors(cells: list[list[int | None]], column: str) -> None:
+    """Lists of one zero or one a label would be read as the numbers of labels, of which no clip has one twice."""
+    values = {value for cell in cells for value in cell}
+    if len({len(cell) for cell in cells}) == 1 and values <= {0, 1, None} and any(len({*c}) < len(c) for c in cells):
+        raise DatasetError(
+            f"The column {column!r} holds lists of {len(cells[0])} zeros and ones, one a label; expected are the names "
+            f"or the numbers of a clip's labels, such as [2, 5]. Convert it by dataset.map."
+        )
 
 
 def _is_text_or_integer(kind: pa.DataType) -> bool:

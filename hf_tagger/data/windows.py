@@ -37,8 +37,11 @@ class TrainingWindows(Dataset):
         return len(self.indices)
 
     def __getitem__(self, item: int) -> dict:
-        """One window: ``input_values`` float32 ``[window_samples]``, and the clip's ``labels``."""
-        index = int(self.indices[item])
+        """One window: ``input_values`` float32 ``[window_samples]``, and the clip's ``labels``.
+
+        Numbers beyond the length count on from the beginning and cut another window of the same clip.
+        """
+        index = int(self.indices[item % len(self.indices)])
         spare = int(self.clips.num_samples[index]) - self.window_samples
         start = 0
         if spare > 0:

@@ -174,7 +174,9 @@ class WindowedAudioClassification(AdapterLoading, PreTrainedModel):
             self.config.problem_type = "single_label_classification" if single else MULTI_LABEL
 
 
-def training_loss(output, labels: torch.Tensor, config, label_smoothing: float = 0.0) -> torch.Tensor:
+def training_loss(
+    output, labels: torch.Tensor, config, label_smoothing: float = 0.0, labels_loss: nn.Module | None = None
+) -> torch.Tensor:
     """The loss of the labels and, of models that have one, the further loss.
 
     Args:
@@ -182,8 +184,13 @@ def training_loss(output, labels: torch.Tensor, config, label_smoothing: float =
         labels: 0/1 ``[B, C]`` or class indices ``[B]``.
         config: The model's configuration; its ``classification_weight`` weighs the labels' loss beside a further one.
         label_smoothing: See :func:`classification_loss`.
+        labels_loss: Computes the labels' loss of logits and labels in place of :func:`classification_loss`, and does
+            its own smoothing.
     """
-    loss = classification_loss(output.logits, labels, config.problem_type, label_smoothing)
+    if labels_loss is None:
+        loss = classification_loss(output.logits, labels, config.problem_type, label_smoothing)
+    else:
+        loss = labels_loss(output.logits, labels)
     further = getattr(output, "further_loss", None)
     if further is None:
         return loss
@@ -197,15 +204,25 @@ def classification_loss(
 
     Args:
         logits: ``[B, C]``.
-        labels: 0/1 ``[B, C]`` or class indices ``[B]``.
+        labels: Multi-label ``[B, C]`` in 0..1, NaN where a label is not known, which is left out of the mean.
+            Single-label class indices ``[B]``, or shares of the classes ``[B, C]``, where a clip with a NaN is left
+            out. If nothing is known, the loss is 0.
         problem_type: transformers' ``problem_type``.
         label_smoothing: Share ε of the target that is spread evenly over the classes, or, multi-label, over 0 and 1
             (Szegedy et al. 2016, section 7, https://arxiv.org/abs/1512.00567).
     """
+    logits = logits.float()
     if problem_type == MULTI_LABEL:
-        targets = labels.float() * (1 - label_smoothing) + label_smoothing / 2
-        return nn.functional.binary_cross_entropy_with_logits(logits.float(), targets)
-    return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+        known = ~labels.isnan()  # [B, C]
+        targets = labels.float().masked_fill(~known, 0) * (1 - label_smoothing) + label_smoothing / 2
+        losses = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    elif labels.ndim == 1:
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    else:
+        known = ~labels.isnan().any(dim=1)  # [B]
+        targets = labels.float().masked_fill(~known[:, None], 0)
+        losses = nn.functional.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction="none")
+    return losses.masked_fill(~known, 0).sum() / known.sum().clamp(min=1)
 
 
 def average_windows(logits: torch.Tensor, exists: torch.Tensor, problem_type: str | None) -> torch.Tensor:

@@ -16,8 +16,7 @@ from ..data.pcm import PreparedClips, store_folder
 from ..data.windows import EvaluationWindows, TrainingWindows
 from ..models.windowed_classification import TaggerOutput
 from .embeddings import EmbeddingHead, EmbeddingStore, why_not_kept
-from .freezing import freeze, freeze_unused
-from .lora import add_lora, batch_norms
+from .trained_part import choose_trained_part
 from .trainer import TaggingTrainer
 
 logger = logging.getLogger(__name__)
@@ -32,28 +31,27 @@ def build_trainer(
     training_arguments: TaggingArguments,
 ) -> TaggingTrainer:
     """The trainer that a recipe asks for: of the whole model, or of its head on kept embeddings."""
-    freeze_unused(model)
-    frozen = freeze(model, model_arguments.freeze)
+    trained, frozen = choose_trained_part(model, model_arguments)
     if model_arguments.freeze == "encoder" and model_arguments.cache_embeddings:
         reason = why_not_kept(model, feature_extractor)
+        if training_arguments.augmentation is not None:
+            reason = "the recipe's augmentation changes every window"
         if _is_sharded(training_arguments):
             reason = "FSDP and DeepSpeed would shard the head, which then could not be saved with its encoder"
         if reason is None:
             return EmbeddingTrainer(model, training_arguments, feature_extractor, clips, store_folder(data_arguments))
         logger.warning("Embeddings are not kept, every epoch runs the encoder: %s.", reason)
-    if model_arguments.lora is not None:
-        model = add_lora(model, model_arguments.lora, model_arguments.model_name_or_path)
-        frozen += batch_norms(model)
     crops = TrainingWindows(
         clips["train"], feature_extractor.window_samples, data_arguments.crops_per_clip, training_arguments.seed
     )
     return TaggingTrainer(
-        model=model,
+        model=trained,
         args=training_arguments,
         feature_extractor=feature_extractor,
         train_dataset=crops,
         eval_dataset=clips["validation"],
         frozen=frozen,
+        unfreeze_layers_per_epoch=model_arguments.unfreeze_layers_per_epoch,
     )
 
 
@@ -119,6 +117,9 @@ class EmbeddingTrainer(TaggingTrainer):
     def _outputs(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> TaggerOutput:
         return TaggerOutput(logits=model(inputs["input_values"]))
 
+    def _training_outputs(self):
+        return self._outputs
+
     def _evaluation_windows(self, clips: PreparedClips, process: int) -> Dataset:
         return self._windows(clips, (process, self.args.world_size))
 
@@ -135,6 +136,8 @@ class _EmbeddedWindows(Dataset):
         self.windows, self.clips, self.embeddings = windows, windows.clips, embeddings
         self.positions = np.arange(len(windows)) if positions is None else positions
         self.with_labels = positions is not None
+        self.indices = windows.clip_indices[self.positions]
+        """The clip of every window."""
 
     def labelled(self) -> _EmbeddedWindows:
         """The windows of labelled clips, with their labels."""

@@ -15,7 +15,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from ..errors import RecipeError
 from ..lora_arguments import LoraArguments
 from ..models.adapter_loading import StockTaggerWithAdapter
-from .checkpoints import HEAD_MODULES, expanded
+from .checkpoints import HEAD_MODULES, expanded, is_head
 from .freezing import has_encoder
 
 logger = logging.getLogger(__name__)
@@ -113,13 +113,13 @@ def _target_modules(model: PreTrainedModel, wanted: list[str] | None) -> list[st
     names = {
         name.split(".")[-1]
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name.split(".")[0] not in HEAD_MODULES
+        if isinstance(module, nn.Linear | nn.Conv1d) and getattr(module, "groups", 1) == 1 and not is_head(name)
     }
     usual = next((list(pair) for pair in _QUERIES_AND_VALUES if set(pair) <= names), None)
     targets = wanted or usual
     unknown = sorted(set(targets or ()) - names)
     if targets is None or unknown:
-        received = f"no linear layer is called {', '.join(unknown)}" if unknown else "name the layers to adapt"
+        received = f"no layer is called {', '.join(unknown)}" if unknown else "name the layers to adapt"
         raise RecipeError(
             [f"lora.target_modules: {received}; those of {type(model).__name__} are {', '.join(sorted(names))}"],
             _SOURCE,

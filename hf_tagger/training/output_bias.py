@@ -13,10 +13,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from ..arguments import TaggingArguments
 from ..data.base import MULTI_LABEL
 from ..data.pcm import PreparedClips
-from ..data.windows import encode_labels
 from .checkpoints import HEAD_MODULES
+from .losses import label_counts
 
 _PSEUDO_COUNT = 0.5  # of every outcome (Jeffreys' prior), so that no label is impossible or certain
 
@@ -32,11 +33,25 @@ def label_shares(clips: PreparedClips, num_labels: int, problem_type: str) -> np
     Returns:
         float64 ``[C]``; of single labels the sum is 1.
     """
-    labels = encode_labels([clips.labels[index] for index in clips.labelled], problem_type, num_labels)
-    if problem_type == MULTI_LABEL:
-        return (labels.sum(axis=0) + _PSEUDO_COUNT) / (len(labels) + 2 * _PSEUDO_COUNT)
-    counts = np.bincount(labels, minlength=num_labels) + _PSEUDO_COUNT
-    return counts / counts.sum()
+    counts = label_counts(clips, num_labels, problem_type) + _PSEUDO_COUNT
+    return counts / (len(clips.labelled) + 2 * _PSEUDO_COUNT) if problem_type == MULTI_LABEL else counts / counts.sum()
+
+
+def starting_shares(
+    clips: PreparedClips, num_labels: int, problem_type: str, arguments: TaggingArguments
+) -> np.ndarray | None:
+    """The shares at which a new head starts; None, at one half or 1 / C, where training makes labels equally heavy.
+
+    Args:
+        clips: The training split.
+        num_labels: C.
+        problem_type: The dataset's.
+        arguments: ``loss`` and ``sampling`` are read.
+    """
+    weighted = arguments.loss is not None and arguments.loss.class_weights == "balanced"
+    if weighted or (arguments.sampling == "balanced" and problem_type != MULTI_LABEL):
+        return None
+    return label_shares(clips, num_labels, problem_type)
 
 
 def set_output_bias(model: PreTrainedModel, shares: np.ndarray) -> None:

@@ -24,6 +24,7 @@ _RUN_FILES = [
     "recipe.yaml",
     "metrics.json",
     "costs.json",
+    "history.json",
     "curves.png",
     "confusion_matrix.png",
     "per_tag_ap.png",
@@ -33,7 +34,15 @@ _RUN_FILES = [
     "training_args.bin",
     "trainer_state.json",
 ]
-_RUN_PATTERNS = ("checkpoint-*", "merged", "predictions_*.parquet", "events.out.tfevents.*", "runs")
+_RUN_PATTERNS = (
+    "checkpoint-*",
+    "merged",
+    "search.*",
+    "best_recipe.yaml",
+    "predictions_*.parquet",
+    "events.out.tfevents.*",
+    "runs",
+)
 # A checkpoint fits nothing else than the data and the model it was trained with.
 _FIXED_ON_RESUME = (
     "dataset_name",

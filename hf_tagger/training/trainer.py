@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 from peft import PeftModel
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
-from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
+from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, SchedulerType
 from transformers.utils import ModelOutput
 
 from ..arguments import TaggingArguments
-from ..data.base import MULTI_LABEL
 from ..data.pcm import PreparedClips
-from ..data.windows import EvaluationWindows, WindowCollator, encode_labels
+from ..data.windows import EvaluationWindows, WindowCollator
 from ..errors import DatasetError, HfTaggerError
-from ..evaluation.metrics import DEFAULT_METRIC, TaggingMetrics, check_selectable
+from ..evaluation.metrics import DEFAULT_METRIC, check_selectable
 from ..models.input_features import input_features
-from ..models.windowed_classification import training_loss
+from .clip_evaluation import ClipEvaluation
+from .optimizer import make_optimizer
+from .preemption import StopOnSignal
+from .sampling import balanced_sampler
+from .unfreezing import GradualUnfreezing
+from .weight_average import WeightAverage
+from .window_loss import WindowLoss
 
-_SMALLEST_PROBABILITY = 1e-7  # keeps the logarithm of the clip loss finite
+logger = logging.getLogger(__name__)
 
 
 class TaggingTrainer(Trainer):
-    """Trains on windows, evaluates on clips.
-
-    Evaluation streams the windows through the model, adds their probabilities to one row a clip, and computes metrics
-    from the mean: memory grows with clips × labels, not with windows. With several processes each evaluates whole
-    clips of its own, so the numbers are those of one process and no clip counts twice.
+    """Trains on windows, evaluates on clips (:class:`~hf_tagger.training.clip_evaluation.ClipEvaluation`).
 
     Args:
         model: One of this package's models, or an audio classification model of transformers.
@@ -39,6 +42,7 @@ class TaggingTrainer(Trainer):
         train_dataset: Training windows.
         eval_dataset: The validation clips; without them training is not evaluated.
         frozen: Modules that stay in eval mode while the rest is trained.
+        unfreeze_layers_per_epoch: Layers of the encoder that join training at every epoch; None trains all at once.
         **kwargs: Passed on to ``Trainer``.
     """
 
@@ -47,19 +51,19 @@ class TaggingTrainer(Trainer):
         model: torch.nn.Module,
         args: TaggingArguments,
         feature_extractor,
-        train_dataset: torch.utils.data.Dataset | None = None,
+        train_dataset: Dataset | None = None,
         eval_dataset: PreparedClips | None = None,
         frozen: Sequence[torch.nn.Module] = (),
+        unfreeze_layers_per_epoch: int | None = None,
         **kwargs,
     ):
         self.tagger = model.get_base_model() if isinstance(model, PeftModel) else model
-        self.frozen, self.features = list(frozen), input_features(feature_extractor)
-        self._further_losses: dict[str, tuple[torch.Tensor, int]] = {}  # since the last log: sum, number of batches
-        self.problem_type, self.num_labels = model.config.problem_type, model.config.num_labels
-        args.metric_for_best_model = args.metric_for_best_model or DEFAULT_METRIC[self.problem_type]
+        config = self.tagger.config
+        args.metric_for_best_model = args.metric_for_best_model or DEFAULT_METRIC[config.problem_type]
         args.greater_is_better = args.metric_for_best_model not in ("loss", "eval_loss")
+        _plateau_follows_the_metric(args)
         if train_dataset is not None:
-            self._check_training(model, args, len(train_dataset))
+            check_training(model, args, len(train_dataset))
         if eval_dataset is not None and not len(eval_dataset):
             raise DatasetError(
                 "The validation split is empty, so no best checkpoint can be chosen. Give it some clips."
@@ -73,52 +77,70 @@ class TaggingTrainer(Trainer):
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=feature_extractor,
-            data_collator=WindowCollator(self.problem_type, self.num_labels),
+            data_collator=WindowCollator(config.problem_type, config.num_labels),
             **kwargs,
         )
         # Stock models take keyword arguments for their loss; ours is a mean, which Trainer scales for accumulation.
         self.model_accepts_loss_kwargs = False
-        if hasattr(train_dataset, "set_epoch"):
-            self.add_callback(_EpochOfDataset(train_dataset))
-        self.metrics = TaggingMetrics(self.problem_type)
-        if train_dataset is not None and eval_dataset is not None:
+        self.evaluation = ClipEvaluation(self.accelerator, args, config, self._evaluation_windows, self._outputs)
+        self._features = input_features(feature_extractor)
+        self.average: WeightAverage | None = None
+        self._overflowed_steps = 0
+        if train_dataset is None:
+            return
+        if eval_dataset is not None:
             self._check_metric(eval_dataset)
+        if args.ema_decay is not None and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            raise HfTaggerError(
+                "ema_decay: not possible with FSDP or DeepSpeed, which shard the weights; leave it out."
+            )
+        self._unfreeze_layers_per_epoch = unfreeze_layers_per_epoch
+        self._sampler = balanced_sampler(train_dataset, args)
+        self.add_callback(_Progress(self, train_dataset))
+        self.add_callback(StopOnSignal())
+        self.adopt(self.model, frozen)
+
+    def adopt(self, model: torch.nn.Module, frozen: Sequence[torch.nn.Module]) -> None:
+        """Takes a model as the one that is trained.
+
+        Args:
+            model: The tagger or peft's wrapper of it, on its device.
+            frozen: Modules that stay in eval mode.
+        """
+        args = self.args
+        self.tagger = model.get_base_model() if isinstance(model, PeftModel) else model
+        self.window_loss = WindowLoss(self.tagger, self.processing_class, args, self.train_dataset.clips, frozen)
+        self.average = None if args.ema_decay is None else WeightAverage(model, args.ema_decay)
+        for callback in (GradualUnfreezing, EarlyStoppingCallback):
+            self.remove_callback(callback)
+        if self._unfreeze_layers_per_epoch is not None:
+            self.add_callback(GradualUnfreezing(self.tagger, self._unfreeze_layers_per_epoch, self.window_loss.frozen))
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
 
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """The recipe's optimizer with a learning rate for every group of parameters."""
+        if self.optimizer is None:
+            self.optimizer = make_optimizer(self.model if model is None else model, self.tagger, self.args)
+        return self.optimizer
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The loss of windows, the same for every family; stock models bring losses that know no tags."""
-        for module in self.frozen:  # Trainer has just set the whole model to training
-            module.eval()
-        labels = inputs.pop("labels")
-        outputs = self._outputs(model, inputs)
-        loss = training_loss(outputs, labels, self.tagger.config, self.args.label_smoothing_factor)
-        for name, value in (getattr(outputs, "further_losses", None) or {}).items():
-            total, batches = self._further_losses.get(name, (0.0, 0))
-            self._further_losses[name] = (total + value.detach(), batches + 1)
+        loss, outputs = self.window_loss(model, inputs, self._training_outputs())
         return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
-        """Adds to the training loss the means of its parts that are not the labels' loss, since the last time."""
+        """Adds to the training loss its parts that are not the labels' loss, and how fp16's loss scaling fares."""
         if "loss" in logs:
-            logs |= {name: float(total) / batches for name, (total, batches) in self._further_losses.items()}
-            self._further_losses.clear()
+            logs |= self.window_loss.further_losses()
+            if self.accelerator.scaler is not None:
+                logs["loss_scale"] = self.accelerator.scaler.get_scale()
+                logs["overflowed_steps"] = self._overflowed_steps
         super().log(logs, *args, **kwargs)
 
-    def _outputs(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> ModelOutput:
-        return model(**self.features(inputs["input_values"]))
-
     def get_eval_dataloader(self, eval_dataset: PreparedClips | None = None) -> DataLoader:
-        """Batches of this process's evaluation windows; not prepared by Accelerate, which would repeat some."""
-        clips = self.eval_dataset if eval_dataset is None else eval_dataset
-        windows = self._evaluation_windows(clips, self.args.process_index)
-        return DataLoader(
-            windows,
-            batch_size=self.args.per_device_eval_batch_size,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
+        """Batches of this process's evaluation windows."""
+        return self.evaluation.dataloader(self.eval_dataset if eval_dataset is None else eval_dataset)
 
     def get_test_dataloader(self, test_dataset: PreparedClips) -> DataLoader:
         """The same as :meth:`get_eval_dataloader`."""
@@ -136,55 +158,54 @@ class TaggingTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """Evaluates clips.
-
-        Returns:
-            ``predictions``: probabilities float64 ``[clips, labels]``; ``label_ids``: class indices ``[clips]`` or 0/1
-            ``[clips, labels]`` of the labelled clips, None if there are none; ``metrics`` over the labelled clips, with
-            ``loss``, the mean over clips of the loss of a clip's mean probabilities.
-        """
-        clips: PreparedClips = dataloader.dataset.clips
-        model = self._model_for_evaluation()
-        self._share_buffers(model)
+        """Evaluates clips; see :meth:`~hf_tagger.training.clip_evaluation.ClipEvaluation.run` for what is returned."""
+        model = self._wrap_model(self.model, training=False)
+        if not self.accelerator._models and model is self.model:  # evaluation without training before it
+            model = self.accelerator.prepare_model(model, evaluation_mode=True)
         self.callback_handler.eval_dataloader = dataloader
-        sums = torch.zeros(len(clips), self.num_labels, dtype=torch.float64)
-        counts = torch.zeros(len(clips), dtype=torch.float64)
-        for batch, counted in self._batches(dataloader, clips):
-            clip_index = batch.pop("clip_index")
-            with torch.no_grad(), self.compute_loss_context_manager():
-                logits = self._outputs(model, self._prepare_inputs(batch)).logits  # [B, C]
-            if counted:
-                sums.index_add_(0, clip_index, self._probabilities(logits))
-                counts.index_add_(0, clip_index, torch.ones(len(clip_index), dtype=torch.float64))
+
+        def on_step() -> None:
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
-        if self.args.world_size > 1:
-            together = torch.cat([sums, counts[:, None]], dim=1)
-            together = self.accelerator.reduce(together.to(self.args.device), reduction="sum").cpu()
-            sums, counts = together[:, :-1], together[:, -1]
-        probabilities = (sums / counts[:, None]).numpy()
-        labels, metrics = self._score(clips, probabilities)
+
+        with self._averaged():
+            probabilities, labels, metrics = self.evaluation.run(model, dataloader, on_step)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         return EvalLoopOutput(
             predictions=probabilities, label_ids=labels, metrics=metrics, num_samples=len(dataloader.dataset)
         )
 
-    @staticmethod
-    def _check_training(model: torch.nn.Module, args: TaggingArguments, windows: int) -> None:
-        """Finds what would stop the run later, and keeps batch norms from a batch of one, which has no variance."""
-        if args.gradient_checkpointing and not getattr(model, "supports_gradient_checkpointing", False):
-            raise HfTaggerError(f"gradient_checkpointing: {type(model).__name__} does not support it; leave it out.")
-        trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
-        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-        if not any(id(parameter) in trained for norm in norms for parameter in norm.parameters()):
-            return
-        if min(args.per_device_train_batch_size, windows) < 2:
-            raise HfTaggerError(
-                f"{type(model).__name__} has batch norms, which need at least two windows a step; there are {windows} "
-                f"windows an epoch in batches of {args.per_device_train_batch_size}. Raise per_device_train_batch_size "
-                f"or crops_per_clip."
-            )
-        if args.world_size == 1 and windows % args.per_device_train_batch_size == 1:
-            args.dataloader_drop_last = True  # the window left over comes in another epoch: the order changes
+    def _outputs(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> ModelOutput:
+        return model(**self._features(inputs["input_values"]))
+
+    def _training_outputs(self):
+        """What computes the outputs in training in place of features and model, if anything."""
+        return None
+
+    def _get_train_sampler(self, *args, **kwargs) -> torch.utils.data.Sampler | None:
+        return self._sampler or super()._get_train_sampler(*args, **kwargs)
+
+    def _evaluation_windows(self, clips: PreparedClips, process: int) -> Dataset:
+        extractor = self.processing_class
+        share = (process, self.args.world_size)
+        return EvaluationWindows(clips, extractor.window_samples, extractor.hop_samples, share)
+
+    def _averaged(self):
+        return nullcontext() if self.average is None else self.average.applied()
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        with self._averaged():
+            super()._save(output_dir, state_dict)
+        if self.average is not None and self.args.should_save:
+            self.average.save_training_weights(output_dir or self.args.output_dir)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.average is not None:
+            self.average.resume(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        self.average = None  # the checkpoint's model is the average
+        super()._load_best_model()
 
     def _check_metric(self, clips: PreparedClips) -> None:
         """Raises an error now instead of after an epoch if the metric cannot choose the best checkpoint."""
@@ -195,90 +216,71 @@ class TaggingTrainer(Trainer):
             raise DatasetError(
                 "No validation clip has labels, so no best checkpoint can be chosen. Label some of them."
             )
-        references = self._references(clips)
-        guesses = np.full((len(references), self.num_labels), 0.5)
+        references = self.evaluation.references(clips)
+        guesses = np.full((len(references), self.tagger.config.num_labels), 0.5)
         try:
-            check_selectable(self.metrics.compute(predictions=guesses, references=references), metric)
+            check_selectable(self.evaluation.metrics.compute(predictions=guesses, references=references), metric)
         except ValueError as error:
             raise DatasetError(str(error)) from error
 
-    def _references(self, clips: PreparedClips) -> np.ndarray:
-        labels = [clips.labels[index] for index in clips.labelled]
-        return encode_labels(labels, self.problem_type, self.num_labels)
 
-    def _share_buffers(self, model: torch.nn.Module) -> None:
-        """Gives all processes the batch norms' statistics of the first one, which are those that get saved.
+class _Progress(TrainerCallback):
+    """Tells data, sampler, augmentation and the average of the weights how far training is.
 
-        DistributedDataParallel shares them before a forward pass only: after the last step of training every process
-        has its own, and would evaluate a model of its own.
-        """
-        if self.args.world_size > 1 and not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
-            for buffer in model.buffers():
-                torch.distributed.broadcast(buffer, src=0)
-
-    def _evaluation_windows(self, clips: PreparedClips, process: int) -> EvaluationWindows:
-        extractor = self.processing_class
-        share = (process, self.args.world_size)
-        return EvaluationWindows(clips, extractor.window_samples, extractor.hop_samples, share)
-
-    def _model_for_evaluation(self) -> torch.nn.Module:
-        model = self._wrap_model(self.model, training=False)
-        if not self.accelerator._models and model is self.model:  # evaluation without training before it
-            model = self.accelerator.prepare_model(model, evaluation_mode=True)
-        return model.eval()
-
-    def _batches(self, dataloader: DataLoader, clips: PreparedClips) -> Iterator[tuple[dict, bool]]:
-        """This process's batches; a sharded model makes all processes take the same number of steps, so the rest are
-        filled up with one batch that is not counted."""
-        steps = 0
-        for batch in dataloader:
-            last = dict(batch)
-            steps += 1
-            yield batch, True
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            size = self.args.per_device_eval_batch_size
-            longest = max(len(self._evaluation_windows(clips, rank)) for rank in range(self.args.world_size))
-            if not steps:
-                last = self.data_collator([self._evaluation_windows(clips, 0)[0]])
-            for _ in range(-(-longest // size) - steps):
-                yield dict(last), False
-
-    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        logits = logits.detach().float().cpu().double()  # on the CPU: not every accelerator knows float64
-        return logits.sigmoid() if self.problem_type == MULTI_LABEL else logits.softmax(dim=-1)
-
-    def _score(self, clips: PreparedClips, probabilities: np.ndarray) -> tuple[np.ndarray | None, dict]:
-        if not clips.labelled:
-            return None, {}
-        labels = self._references(clips)
-        scored = probabilities[clips.labelled]
-        if not np.isfinite(scored).all():
-            raise HfTaggerError(
-                "The model's outputs are NaN or infinite: training has diverged. Lower learning_rate, raise "
-                "warmup_steps, or train without fp16."
-            )
-        metrics = self.metrics.compute(predictions=scored, references=labels)
-        metrics["loss"] = _clip_loss(scored, labels, self.problem_type)
-        return labels, metrics
-
-
-class _EpochOfDataset(TrainerCallback):
-    """Tells the training windows which epoch begins.
-
-    Accelerate does so too, but neither in an epoch that is resumed in its middle nor with several processes (seen with
-    1.15: ``DataLoaderShard.set_epoch`` stops at the sampler).
+    Accelerate tells the data set the epoch too, but neither in an epoch that is resumed in its middle nor with several
+    processes (seen with 1.15: ``DataLoaderShard.set_epoch`` stops at the sampler).
     """
 
-    def __init__(self, dataset: torch.utils.data.Dataset):
-        self.dataset = dataset
+    def __init__(self, trainer: TaggingTrainer, dataset: Dataset):
+        self.trainer, self.dataset = trainer, dataset
 
     def on_epoch_begin(self, args, state, control, **kwargs):
-        self.dataset.set_epoch(int(state.epoch or 0))
+        for part in (self.dataset, self.trainer._sampler):
+            if hasattr(part, "set_epoch"):
+                part.set_epoch(int(state.epoch or 0))
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.trainer.window_loss.begin_step(state.global_step)
+
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        if self.trainer.accelerator.optimizer_step_was_skipped:
+            self.trainer._overflowed_steps += 1
+            logger.warning(
+                "Step %d was skipped: gradients overflowed in fp16; the loss scale is now %g.",
+                state.global_step + 1,
+                self.trainer.accelerator.scaler.get_scale(),
+            )
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.trainer.average is not None:
+            self.trainer.average.update(state.global_step)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if self.trainer.average is not None:  # no best checkpoint was loaded: the last average is the result
+            self.trainer.average.swap()
+            self.trainer.average = None
 
 
-def _clip_loss(probabilities: np.ndarray, labels: np.ndarray, problem_type: str) -> float:
-    """Mean negative log-likelihood of the clips' mean probabilities."""
-    bounded = np.clip(probabilities, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
-    if problem_type == MULTI_LABEL:
-        return float(-(labels * np.log(bounded) + (1 - labels) * np.log1p(-bounded)).mean())
-    return float(-np.log(bounded[np.arange(len(labels)), labels]).mean())
+def check_training(model: torch.nn.Module, args: TaggingArguments, windows: int) -> None:
+    """Finds what would stop the run later, and keeps batch norms from a batch of one, which has no variance."""
+    if args.gradient_checkpointing and not getattr(model, "supports_gradient_checkpointing", False):
+        raise HfTaggerError(f"gradient_checkpointing: {type(model).__name__} does not support it; leave it out.")
+    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    if not any(id(parameter) in trained for norm in norms for parameter in norm.parameters()):
+        return
+    if min(args.per_device_train_batch_size, windows) < 2:
+        raise HfTaggerError(
+            f"{type(model).__name__} has batch norms, which need at least two windows a step; there are {windows} "
+            f"windows an epoch in batches of {args.per_device_train_batch_size}. Raise per_device_train_batch_size "
+            f"or crops_per_clip."
+        )
+    if args.world_size == 1 and windows % args.per_device_train_batch_size == 1:
+        args.dataloader_drop_last = True  # the window left over comes in another epoch: the order changes
+
+
+def _plateau_follows_the_metric(args: TaggingArguments) -> None:
+    """ReduceLROnPlateau waits for a falling value by default, which would end the learning of a rising metric."""
+    if args.lr_scheduler_type == SchedulerType.REDUCE_ON_PLATEAU:
+        mode = "max" if args.greater_is_better else "min"
+        args.lr_scheduler_kwargs = {"mode": mode, **(args.lr_scheduler_kwargs or {})}

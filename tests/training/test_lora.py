@@ -31,6 +31,10 @@ CASES = {
     "mert-dora": ("mert", {"window_seconds": 0.5, "lora": {"rank": 4, "use_dora": True}}),
     "mert-rslora": ("mert", {"window_seconds": 0.5, "lora": {"rank": 4, "use_rslora": True}}),
     "musicfm": ("musicfm", {"window_seconds": 1}),
+    "musicfm-convolutions": (
+        "musicfm",
+        {"window_seconds": 1, "lora": {"rank": 2, "target_modules": ["pointwise_conv1", "pointwise_conv2"]}},
+    ),
     "ast": ("ast", {}),
     "ast-shorter": ("ast", {"window_seconds": 0.4}),
     "ast-longer": ("ast", {"window_seconds": 0.9}),
@@ -222,7 +226,7 @@ def test_default_targets_are_the_queries_and_values_of_every_family(runs):
         ({"lora": {"rank": 2.5}}, r"lora\.rank: 2\.5 is not of type whole number"),
         ({"lora": {"target_modules": []}}, r"lora\.target_modules: an empty list adapts nothing"),
         ({"lora": {"target_modules": ["q_proj", 3]}}, r"lora\.target_modules: .* is not of type"),
-        ({"lora": {}, "freeze": "encoder"}, "lora: trains the encoder, which freeze: encoder forbids"),
+        ({"lora": {}, "freeze": "encoder"}, "lora, freeze: encoder: each says what of the encoder is trained"),
         ({"lora": {}, "model_name_or_path": None}, "lora: needs a pretrained model"),
     ],
 )
@@ -235,7 +239,7 @@ def test_unknown_layers_are_answered_with_the_known_ones(tmp_path):
     save_encoder("mert", tmp_path)
     plan = plan_model(ModelArguments(model_name_or_path=str(tmp_path), window_seconds=0.5))
     model = build_model(plan, LABELS, MULTI)
-    with pytest.raises(RecipeError, match=r"no linear layer is called query; those of MertForAudio.* k_proj, out_proj"):
+    with pytest.raises(RecipeError, match=r"no layer is called query; those of MertForAudio.* k_proj, out_proj"):
         add_lora(model, LoraArguments(target_modules=["query"]), str(tmp_path))
 
 

@@ -1,5 +1,11 @@
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "data"))
+from test_windows import ramp_clips
 
 from hf_tagger import ModelArguments, RecipeError, TaggingArguments, TaggingTrainer, WaveformFeatureExtractor
 from hf_tagger.models import MelVaeConfig, MelVaeForAudioClassification, ShortCnnConfig, ShortCnnForAudioClassification
@@ -33,6 +39,8 @@ def saved_cnn(tmp_path):
 
 
 class Windows(torch.utils.data.Dataset):
+    clips = ramp_clips([WINDOW] * 8, [[item % 2] for item in range(8)])
+
     def __len__(self):
         return 8
 

@@ -71,9 +71,9 @@ def test_the_share_of_every_process_adds_up_to_the_whole(tmp_path, monkeypatch):
     for rank in range(2):
         trainer = trainer_of(model, extractor, tmp_path)
         windows = EvaluationWindows(clips, WINDOW, WINDOW // 2, share=(rank, 2))
-        monkeypatch.setattr(trainer, "_evaluation_windows", lambda clips, process, windows=windows: windows)
+        monkeypatch.setattr(trainer.evaluation, "windows", lambda clips, process, windows=windows: windows)
         with np.errstate(invalid="ignore"):
-            monkeypatch.setattr(trainer, "_score", lambda clips, probabilities: (None, {}))
+            monkeypatch.setattr(trainer.evaluation, "_score", lambda clips, probabilities: (None, {}))
             part = trainer.predict(clips).predictions
         np.testing.assert_allclose(part[rank::2], whole[rank::2], atol=1e-7)
         assert np.isnan(part[1 - rank :: 2]).all()
@@ -156,14 +156,14 @@ def test_evaluation_memory_does_not_grow_with_the_number_of_windows(tmp_path):
     clips = ramp_clips([30_000] * 3)
     trainer = trainer_of(model, extractor, tmp_path)
     largest = 0
-    original = trainer._probabilities
+    original = trainer.evaluation._probabilities
 
     def watch(logits):
         nonlocal largest
         largest = max(largest, logits.shape[0])
         return original(logits)
 
-    trainer._probabilities = watch
+    trainer.evaluation._probabilities = watch
     output = trainer.predict(clips)
     assert largest == 3  # the batch size
     assert output.predictions.shape == (3, 2)
