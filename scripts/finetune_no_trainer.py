@@ -43,7 +43,8 @@ def main(argv: list[str]) -> None:
     plan = plan_model(model_arguments)
     extractor = plan.feature_extractor
     dataset = load_tagging_dataset(data_arguments, extractor.sampling_rate)
-    with arguments.main_process_first(desc="decoding"):
+    first = arguments.main_process_first  # of all nodes, which may share a store, then of each
+    with first(local=False, desc="decoding"), first(desc="decoding"):
         clips, skipped = prepare_clips(dataset, data_arguments, extractor.sampling_rate)
     set_feature_statistics(plan, clips["train"])
     shares = starting_shares(clips["train"], len(dataset.label_names), dataset.problem_type, arguments)

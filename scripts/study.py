@@ -22,7 +22,8 @@ from pathlib import Path
 import torch
 
 from hf_tagger import HfTaggerError
-from hf_tagger.command_line import run_script
+from hf_tagger.command_line import INTERRUPTED_STATUS, run_script
+from hf_tagger.errors import Interrupted
 from hf_tagger.study import Variant, collect_rows, default_folder, read_variants, write_table
 
 _FINETUNE = str(Path(__file__).resolve().parent / "finetune.py")
@@ -89,7 +90,10 @@ def train(variant: Variant, environment: dict[str, str]) -> bool:
     # A launcher for several accelerators only: on a CPU, accelerate's default is one thread.
     launcher = ["-m", "accelerate.commands.launch", "--quiet"] if torch.accelerator.device_count() > 1 else []
     command = [sys.executable, *launcher, _FINETUNE, *variant.training_command_line()]
-    return subprocess.run(command, env=environment, check=False).returncode == 0
+    status = subprocess.run(command, env=environment, check=False).returncode
+    if status == INTERRUPTED_STATUS:  # the whole study was asked to stop
+        raise Interrupted(f"{variant.name} was asked to stop. The same command goes on with it.")
+    return status == 0
 
 
 if __name__ == "__main__":

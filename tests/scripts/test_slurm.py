@@ -47,6 +47,18 @@ printf '%s\\n' "$@" >"$FAKE_SLURM/arguments"
 exit "$STATUS"
 """
 
+# Every process of a run notes what it moves to its place: datasets writes a store beside it first.
+NOTE_MOVES = """
+import os, shutil
+move = shutil.move
+def noted(source, target, *arguments, **options):
+    if os.path.basename(str(target)).startswith("pcm-"):
+        with open(os.environ["MOVES"], "a") as file:
+            file.write(f"{os.environ.get('RANK')} {os.path.basename(str(target))}\\n")
+    return move(source, target, *arguments, **options)
+shutil.move = noted
+"""
+
 
 def executable(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -203,7 +215,14 @@ def write_config(folder, processes):
 @pytest.mark.slow
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_a_run_that_is_interrupted_is_requeued_and_finishes_at_the_second_start(tmp_path, nodes):
-    cluster = Cluster(tmp_path, nodes, ACCELERATE_CONFIG=write_config(tmp_path, nodes))
+    (tmp_path / "sitecustomize.py").write_text(NOTE_MOVES)
+    cluster = Cluster(
+        tmp_path,
+        nodes,
+        ACCELERATE_CONFIG=write_config(tmp_path, nodes),
+        MOVES=str(tmp_path / "moves"),
+        PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]),
+    )
     every = ["--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "10", "--save_steps", "10"]
     options = [
         *TINY, "--synthetic_clips", "120", "--num_train_epochs", "12", "--per_device_train_batch_size", "4",
@@ -224,3 +243,7 @@ def test_a_run_that_is_interrupted_is_requeued_and_finishes_at_the_second_start(
     assert cluster.requeued == [cluster.job]  # once
     assert (run / "metrics.json").exists()
     assert {path: path.stat().st_mtime_ns for path in written} == written  # it went on, not again
+    stores = [path.name for path in (tmp_path / "cache").glob("pcm-*.arrow")]
+    writer = "None" if nodes == 1 else "0"  # one process knows no ranks
+    moves = (tmp_path / "moves").read_text().splitlines()
+    assert sorted(moves) == sorted(f"{writer} {name}" for name in stores)  # by the first node for both

@@ -13,6 +13,9 @@ import pytest
 from safetensors.torch import load_file
 from script_runner import ROOT, TINY, environment
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from test_slurm import NOTE_MOVES
+
 from hf_tagger.training.run_folder import last_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")]
@@ -25,17 +28,6 @@ RUN = [
     "scripts/finetune.py", "recipes/quickstart.yaml", *TINY, "--ddp_backend", "gloo", "--synthetic_clips", "120",
     "--num_train_epochs", "10", "--per_device_train_batch_size", "4", "--dataloader_num_workers", "1", *EVERY_10_STEPS,
 ]  # fmt: skip
-# Every process of a run notes what it moves to its place: datasets writes a store beside it first.
-NOTE_MOVES = """
-import os, shutil
-move = shutil.move
-def noted(source, target, *arguments, **options):
-    if os.path.basename(str(target)).startswith("pcm-"):
-        with open(os.environ["MOVES"], "a") as file:
-            file.write(f"{os.environ.get('RANK')} {os.path.basename(str(target))}\\n")
-    return move(source, target, *arguments, **options)
-shutil.move = noted
-"""
 # Reads an epoch's training windows and the validation clips of its process, and writes down which.
 READ = """
 import json, os, sys
