@@ -137,6 +137,12 @@ def test_a_list_of_labels_makes_it_multi_label(tmp_path, feature, labels, names)
             assert row["labels"] == expected[int(row["id"].removeprefix("train-")) % 4]
 
 
+def test_vectors_of_zeros_and_ones_are_refused_instead_of_read_as_numbers_of_labels(tmp_path):
+    table = labelled([[0, 1, 0], [1, 0, 1]] * 10, List(Value("int32")), "labels")
+    with pytest.raises(DatasetError, match=r"lists of 3 zeros and ones, one a label; expected are the names or the"):
+        load(saved(tmp_path / "saved", train=table), tmp_path)
+
+
 def test_clips_without_a_label_stay_and_have_none(tmp_path):
     feature = ClassLabel(names=["a", "b"])
     root = saved(

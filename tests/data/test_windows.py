@@ -121,3 +121,11 @@ def test_training_and_pipeline_cut_a_clip_into_the_same_windows(length):
     extractor = WaveformFeatureExtractor(10, window_samples=20, hop_samples=15)
     theirs = extractor(np.arange(length, dtype=np.float32), sampling_rate=10, return_tensors="pt")["input_values"][0]
     assert torch.equal(torch.stack([ours[item]["input_values"] for item in range(len(ours))]), theirs)
+
+
+def test_numbers_beyond_the_length_cut_other_windows_of_the_same_clips():
+    windows = TrainingWindows(ramp_clips([50_000, 60_000], labels=[0, 1]), 1_000)
+    for item in range(2):
+        crops = [windows[item + repetition * len(windows)] for repetition in range(4)]
+        assert {crop["labels"] for crop in crops} == {item}
+        assert len({float(crop["input_values"][0]) for crop in crops}) == 4

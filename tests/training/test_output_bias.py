@@ -9,9 +9,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "data"))
 import test_windows
 from tiny_checkpoints import make_ast, make_mert
 
-from hf_tagger import ModelArguments
+from hf_tagger import ModelArguments, RecipeError, TaggingArguments
 from hf_tagger.training.build import build_model, plan_model
-from hf_tagger.training.output_bias import label_shares
+from hf_tagger.training.output_bias import label_shares, starting_shares
 
 MULTI, SINGLE = "multi_label_classification", "single_label_classification"
 SMALL = {"num_channels": 2}
@@ -27,6 +27,29 @@ def test_shares_are_those_of_the_labelled_clips_with_half_a_clip_more_of_every_o
     assert label_shares(test_windows.ramp_clips([10] * 4, labels), 3, MULTI).tolist() == [2.5 / 4, 0.5 / 4, 1.5 / 4]
     shares = label_shares(test_windows.ramp_clips([10] * 4, [0, 0, 2, None]), 3, SINGLE)
     np.testing.assert_allclose(shares, [2.5 / 4.5, 0.5 / 4.5, 1.5 / 4.5])
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem_type", "starts_at_shares"),
+    [
+        ({}, MULTI, True),
+        ({"loss": {"name": "focal"}}, SINGLE, True),
+        ({"loss": {"class_weights": "balanced"}}, MULTI, False),
+        ({"loss": {"class_weights": "balanced"}}, SINGLE, False),
+        ({"sampling": "balanced"}, SINGLE, False),
+        ({"sampling": "balanced"}, MULTI, True),  # drawn more often, rare tags are still rare
+    ],
+)
+def test_training_that_makes_labels_equally_heavy_starts_at_one_half(tmp_path, fields, problem_type, starts_at_shares):
+    labels = [[0], [0, 2], [1]] if problem_type == MULTI else [0, 0, 2]
+    arguments = TaggingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none", **fields)
+    shares = starting_shares(test_windows.ramp_clips([10] * 3, labels), 3, problem_type, arguments)
+    assert (shares is not None) == starts_at_shares
+
+
+def test_rare_labels_are_not_weighed_twice():
+    with pytest.raises(RecipeError, match="balanced twice"):
+        TaggingArguments(sampling="balanced", loss={"class_weights": "balanced"}, use_cpu=True)
 
 
 @pytest.mark.parametrize("problem_type", [MULTI, SINGLE])
