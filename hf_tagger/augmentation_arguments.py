@@ -40,7 +40,7 @@ class SpeedArguments:
 
     Ko et al. 2015, "Audio Augmentation for Speech Recognition"
     (https://www.isca-archive.org/interspeech_2015/ko15_interspeech.html), whose factors are 0.9 and 1.1: 1.8 semitones
-    down, 1.7 up. Where labels are about tempo or key, choose less.
+    down, 1.7 up. Where labels are about tempo or key, choose less. Factors are drawn in hundredths.
     """
 
     probability: float = field(**_probability(0.5))

@@ -155,6 +155,8 @@ class Augmentation:
         chosen = drawn < change.probability
         lowest, highest = change.interval
         values = lowest + (highest - lowest) * place
+        if change.step:
+            values = (values / change.step).round() * change.step
         self.last_draws[name] = {"chosen": chosen, **({change.unit: values} if change.unit else {})}
         return torch.where(chosen.unsqueeze(1), change.apply(waveforms, values, generator), waveforms)
 

@@ -9,7 +9,7 @@ import torchaudio.functional as audio
 from hf_tagger.argument_checks import from_mapping
 from hf_tagger.augmentation_arguments import AugmentationArguments
 from hf_tagger.training.augment import Augmentation
-from hf_tagger.training.augment_waveform import change_speed
+from hf_tagger.training.augment_waveform import _change_speed_batched, change_speed
 from hf_tagger.training.mixing import draw_partners, draw_symmetric_beta
 
 RATE = 16_000
@@ -133,11 +133,17 @@ def test_speed_changes_a_tones_frequency_by_the_factor():
 
 def test_speed_is_torchaudios_resampling_and_a_fast_clip_starts_over():
     before = music(3, 8_000)
-    after = change_speed(before, torch.tensor([0.875, 1.0, 1.125]), fastest=1.125)
-    slow, fast = audio.resample(before[0], 7, 8), audio.resample(before[2].repeat(2), 9, 8)
+    after = change_speed(before, torch.tensor([0.88, 1.0, 1.12]), fastest=1.12)
+    slow, fast = audio.resample(before[0], 22, 25), audio.resample(before[2].repeat(2), 28, 25)
     inner = slice(50, -50)
     torch.testing.assert_close(after[0, inner], slow[:8_000][inner], atol=1e-6, rtol=0)
     torch.testing.assert_close(after[2, inner], fast[:8_000][inner], atol=1e-6, rtol=0)
+
+
+def test_speed_of_all_clips_at_once_as_on_a_gpu_equals_one_clip_after_the_other():
+    before, factors = music(4, 8_000), torch.tensor([0.5, 0.93, 1.37, 2.0])
+    batched = _change_speed_batched(before, (factors * 100).round().long(), fastest=2.0)
+    torch.testing.assert_close(batched, change_speed(before, factors, fastest=2.0), atol=4e-6, rtol=0)
 
 
 def test_speed_removes_what_would_pass_half_the_sampling_rate():
