@@ -75,6 +75,8 @@ class FileClips(Dataset):
 class DatasetClips(Dataset):
     """All usable clips of a dataset; columns ``split``, ``id``, ``group`` and ``labels`` (names; null where unknown).
 
+    Where some labels of clips are unknown, ``unknown_labels`` (names) is one column more.
+
     Args:
         clips: The prepared clips of every split.
         label_names: Names of the labels.
@@ -89,6 +91,8 @@ class DatasetClips(Dataset):
 
     def __init__(self, clips: Mapping[str, PreparedClips], label_names: Sequence[str]):
         self.clips, self.label_names = dict(clips), list(label_names)
+        if any(any(part.unknown_labels) for part in self.clips.values()):
+            self.fields = (*self.fields, pa.field("unknown_labels", pa.list_(pa.string())))
         self._positions = [(split, index) for split, part in self.clips.items() for index in range(len(part))]
 
     def __len__(self) -> int:
@@ -103,6 +107,7 @@ class DatasetClips(Dataset):
             "id": part.ids[index],
             "group": part.groups[index],
             "labels": self._names(part.labels[index]),
+            "unknown_labels": self._names(part.unknown_labels[index]),
         }
         return Clip(columns, part.read(index))
 

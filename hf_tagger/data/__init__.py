@@ -43,7 +43,8 @@ def load_tagging_dataset(arguments: DataArguments, sampling_rate: int | None = 1
 
     ``audio`` is a ``datasets.Audio`` column that decodes to mono at ``sampling_rate``; nothing is decoded here.
     ``labels`` is a ``ClassLabel`` (single-label) or a list of them (multi-label), None where labels are not known.
-    ``group`` is the recording, album or artist.
+    ``group`` is the recording, album or artist. Data that leave it open whether a clip carries a label have one column
+    more, ``unknown_labels``, a list of such labels.
 
     Args:
         arguments: The dataset's name, root, protocol and options.

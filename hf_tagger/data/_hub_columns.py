@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from datasets import Audio, ClassLabel, Dataset, LargeList, List, Value
 
 from ..errors import DatasetError
+from ._tag_values import ClipLabels, is_number
 from .base import MULTI_LABEL, SINGLE_LABEL, Clip, SkippedClip, examples
 from .clip_audio import ClipAudio
 
@@ -42,22 +43,20 @@ def cast_audio(rows: Dataset, column: str, sampling_rate: int | None) -> Dataset
     return rows.cast_column("audio", ClipAudio(sampling_rate=sampling_rate))
 
 
-def read_labels(
-    stated: Mapping[str, Dataset], column: str
-) -> tuple[str, list[str], dict[str, list[tuple[str, ...] | None]]]:
-    """Problem type, vocabulary, and for every split the names of its clips' labels."""
+def read_labels(stated: Mapping[str, Dataset], column: str) -> tuple[str, list[str], dict[str, list[ClipLabels]]]:
+    """Problem type, vocabulary, and for every split its clips' labels, of which none is unknown."""
     feature = next(iter(stated.values())).features[column]
     if any(rows.features[column] != feature for rows in stated.values()):
         raise DatasetError(f"The column {column!r} has not the same type and the same classes in every split.")
     is_list = isinstance(feature, (List, LargeList))
     element = feature.feature if is_list else feature
+    if is_list and isinstance(element, Value) and is_number(element.pa_type):
+        _refuse_vectors(stated, column, element.pa_type)
     if not (isinstance(element, ClassLabel) or (isinstance(element, Value) and _is_text_or_integer(element.pa_type))):
         raise DatasetError(
             f"The column {column!r} holds {feature}; labels must be ClassLabel, text, whole numbers, or lists of these."
         )
     cells = {split: _values(rows, column) for split, rows in stated.items()}
-    if is_list and pa.types.is_integer(getattr(element, "pa_type", pa.null())):
-        _refuse_vectors([cell for values in cells.values() for cell in values if cell], column)
     found = {value for values in cells.values() for cell in values for value in (cell or () if is_list else (cell,))}
     found -= {None, ""}
     if isinstance(element, ClassLabel):
@@ -72,22 +71,25 @@ def read_labels(
         name_of = {value: str(value) for value in sorted(found)}
         names = list(name_of.values())
 
-    def labels(cell: Any) -> tuple[str, ...] | None:
-        if is_list:
-            return None if cell is None else tuple(dict.fromkeys(name_of[value] for value in cell if value in name_of))
-        return (name_of[cell],) if cell in name_of else None
+    def labels(cell: Any) -> ClipLabels:
+        if is_list and cell is not None:
+            return ClipLabels(tuple(dict.fromkeys(name_of[value] for value in cell if value in name_of)))
+        return ClipLabels((name_of[cell],) if not is_list and cell in name_of else None)
 
     problem_type = MULTI_LABEL if is_list else SINGLE_LABEL
     return problem_type, names, {split: [labels(cell) for cell in values] for split, values in cells.items()}
 
 
-def _refuse_vectors(cells: list[list[int | None]], column: str) -> None:
+def _refuse_vectors(stated: Mapping[str, Dataset], column: str, kind: pa.DataType) -> None:
     """Lists of one zero or one a label would be read as the numbers of labels, of which no clip has one twice."""
-    values = {value for cell in cells for value in cell}
-    if len({len(cell) for cell in cells}) == 1 and values <= {0, 1, None} and any(len({*c}) < len(c) for c in cells):
+    cells = [cell for rows in stated.values() for cell in _values(rows, column) if cell]
+    values = {None if value is None or value != value else value for cell in cells for value in cell}
+    repeated = any(len({*cell}) < len(cell) for cell in cells) or not pa.types.is_integer(kind)
+    if len({len(cell) for cell in cells}) == 1 and values <= {0, 1, None} and repeated:
         raise DatasetError(
             f"The column {column!r} holds lists of {len(cells[0])} zeros and ones, one a label; expected are the names "
-            f"or the numbers of a clip's labels, such as [2, 5]. Convert it by dataset.map."
+            f"or the numbers of a clip's labels, such as [2, 5]. Say what the places of the lists stand for by "
+            f"label_column: {column} and label_columns: [first label, second label, …]."
         )
 
 
@@ -97,7 +99,7 @@ def _is_text_or_integer(kind: pa.DataType) -> bool:
 
 def read_ids(stated: Mapping[str, Dataset], audio: Mapping[str, Dataset]) -> dict[str, list[str]]:
     """The column ``id``, else the names of the audio files, else ``<split>-<row>``: the first that is unique."""
-    paths = {split: _arrow_column(rows, "audio") for split, rows in audio.items()}
+    paths = {split: arrow_column(rows, "audio") for split, rows in audio.items()}
     paths = {split: pc.struct_field(column, "path").to_pylist() for split, column in paths.items()}
     candidates = [
         # The name without its folders: those may be of the machine that wrote the dataset.
@@ -139,7 +141,7 @@ def split_off_silent(
     """The clips that have audio, and those whose cell holds neither bytes nor a path."""
     clips, skipped = {}, []
     for split, rows in every.items():
-        cells = _arrow_column(audio[split], "audio")
+        cells = arrow_column(audio[split], "audio")
         fields = [pc.is_valid(pc.struct_field(cells, name)) for name in ("bytes", "path")]
         sounds = pc.and_(pc.is_valid(cells), pc.or_(*fields)).to_pylist()
         clips[split] = [clip for clip, is_there in zip(rows, sounds, strict=True) if is_there]
@@ -159,9 +161,9 @@ def split_off_silent(
 
 
 def _values(rows: Dataset, column: str) -> list:
-    return _arrow_column(rows, column).to_pylist()
+    return arrow_column(rows, column).to_pylist()
 
 
-def _arrow_column(rows: Dataset, column: str) -> pa.ChunkedArray:
+def arrow_column(rows: Dataset, column: str) -> pa.ChunkedArray:
     """One column as it lies on disk: views, no copies, and nothing of the other columns."""
     return rows.select_columns([column]).with_format("arrow")[:][column]

@@ -104,6 +104,8 @@ class Clip:
         labels: Names of the clip's labels (exactly one for a single-label dataset), or None if they are not known.
         group: What must not be torn apart by a split: recording, album or artist.
         content: The encoded audio itself, for clips that are not files.
+        unknown_labels: Multi-label only: names of labels of which nobody said whether the clip carries them. Where all
+            of them are unknown, ``labels`` is None instead.
     """
 
     id: str
@@ -111,6 +113,7 @@ class Clip:
     labels: tuple[str, ...] | None
     group: str
     content: bytes | None = field(default=None, repr=False)
+    unknown_labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,9 @@ class SkippedClip:
 
 class TaggingDatasetDict(DatasetDict):
     """``train``, ``validation`` and ``test`` with rows ``id, audio, labels, group``, and what is known of them.
+
+    Where some labels of some clips are neither present nor absent but unknown, there is one column more in all splits,
+    ``unknown_labels``: a list of such labels, like ``labels``.
 
     Attributes:
         facts: The dataset's :class:`DatasetFacts`.

@@ -34,7 +34,8 @@ def check_labels(
 
     Raises:
         DatasetError: For names that differ only by case, for a single class (there is nothing to tell apart), for
-            labels that are not in the vocabulary, and for clips that have not exactly one class.
+            labels that are not in the vocabulary, for clips that have not exactly one class, and for clips whose
+            unknown labels are all there are or also carried.
     """
     by_case: dict[str, list[str]] = {}
     for name in label_names:
@@ -50,10 +51,22 @@ def check_labels(
             f"{facts.title}: at least two classes are needed to tell apart; found: {examples(label_names) or 'none'}."
         )
     known = set(label_names)
-    unknown = sorted({label for rows in clips.values() for clip in rows for label in clip.labels or ()} - known)
+    every = [clip for rows in clips.values() for clip in rows]
+    unknown = sorted({label for clip in every for label in (*(clip.labels or ()), *clip.unknown_labels)} - known)
     if unknown:
         raise DatasetError(
             f"{facts.title}: unknown labels {examples(unknown)}. Known are: {examples(list(label_names))}."
+        )
+    doubtful = [
+        clip.id
+        for clip in every
+        if clip.unknown_labels
+        and (set(clip.unknown_labels) == known or set(clip.unknown_labels) & set(clip.labels or ()))
+    ]
+    if doubtful:
+        raise DatasetError(
+            f"{facts.title}: unknown labels must be some of those that a clip does not carry, and labels None where "
+            f"nothing is known; not so for {examples(doubtful)}."
         )
     if problem_type == SINGLE_LABEL:
         wrong = [
@@ -107,11 +120,17 @@ def check_groups(facts: DatasetFacts, protocol: Protocol, groups: Mapping[str, S
 
 
 def check_classes(facts: DatasetFacts, rows: TaggingDatasetDict) -> None:
-    """A class that training never sees cannot be learned: an error for classes, a loud note for tags."""
+    """A class that training never sees cannot be learned: an error for classes, a loud note for tags.
+
+    Where labels may be unknown, a tag that no training clip is known to lack cannot be learned either: an error if that
+    is so for every tag that is carried, which means that absent tags were left out instead of being marked as absent.
+    """
     labels = rows["train"].with_format("arrow")[:]["labels"].combine_chunks()
     flat = labels if rows.problem_type == SINGLE_LABEL else labels.flatten()
     seen = set(flat.drop_null().to_pylist())
     unseen = [name for index, name in enumerate(rows.label_names) if index not in seen]
+    if "unknown_labels" in rows["train"].column_names:
+        _check_absence(facts, rows, seen)
     if not unseen:
         return
     if rows.problem_type == SINGLE_LABEL:
@@ -126,6 +145,27 @@ def check_classes(facts: DatasetFacts, rows: TaggingDatasetDict) -> None:
         len(rows.label_names),
         examples(unseen),
     )
+
+
+def _check_absence(facts: DatasetFacts, rows: TaggingDatasetDict, carried: set[int]) -> None:
+    cells = zip(rows["train"]["labels"][:], rows["train"]["unknown_labels"][:], strict=True)
+    labelled = [(labels, unknown) for labels, unknown in cells if labels is not None]
+    counts = Counter(label for labels, _ in labelled for label in labels)
+    unknown_counts = Counter(label for _, unknown in labelled for label in unknown)
+    never_absent = [
+        rows.label_names[index]
+        for index, unknown in sorted(unknown_counts.items())
+        if counts[index] + unknown == len(labelled)
+    ]
+    if not never_absent:
+        return
+    message = f"{facts.title}: no training clip is known not to carry {examples(never_absent)}"
+    if carried and {rows.label_names[index] for index in carried} <= set(never_absent):
+        raise DatasetError(
+            f"{message}, so there is nothing to tell apart. A cell that is empty, null or NaN means that nobody knows; "
+            f"write 0 where a clip does not carry a tag."
+        )
+    logger.warning("%s. They cannot be learned. Empty, null or NaN means unknown; absent is 0.", message)
 
 
 def check_missing(facts: DatasetFacts, missing: Sequence[SkippedClip], total: int, arguments: DataArguments) -> None:

@@ -5,7 +5,9 @@ Class folders: ``<class>/…/<file>``, any depth below the class, or ``train/<cl
 
 Metadata: ``metadata.csv`` or ``metadata.jsonl`` with ``file_name`` (relative to the folder) and either ``label`` (one
 class a clip) or ``labels`` (any number of tags, separated by ``|``; in jsonl a list does as well), and optionally
-``split`` (train, validation, test) and ``group`` (the recording, album or artist that no split may tear apart).
+``split`` (train, validation, test) and ``group`` (the recording, album or artist that no split may tear apart). In
+place of ``label`` or ``labels`` there may be one column a tag, named by ``label_columns``: 1, 0, or empty where nobody
+knows.
 
 Protocols: ``given`` where train, validation and test are stated; ``seeded`` where some or all are not: these are drawn
 by ``split_seed``, stratified, with groups kept together, and the run writes them down.
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import posixpath
 from collections import Counter
@@ -22,8 +25,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..audio import AUDIO_SUFFIXES
 from ..errors import DatasetError
+from ._tag_values import ClipLabels, clip_labels, warn_of_nothing_known
 from .base import (
     MULTI_LABEL,
     SINGLE_LABEL,
@@ -45,6 +51,8 @@ logger = logging.getLogger(__name__)
 
 _METADATA = ("metadata.csv", "metadata.jsonl")
 _LABEL_SEPARATOR = "|"
+_TAG_VALUES = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0, "": math.nan, "nan": math.nan}
+"""What a cell of a tag's column may hold, as people, pandas and json write it."""
 
 FACTS = DatasetFacts(
     name="folder",
@@ -55,11 +63,16 @@ FACTS = DatasetFacts(
     how_to_get=(
         "How to lay out a folder: either <class>/<file> (optionally below train/, validation/ and test/), or a "
         "metadata.csv or metadata.jsonl with the columns file_name and label (one class) or labels (tags separated by "
-        "|), and optionally split and group. Audio files end in " + ", ".join(sorted(AUDIO_SUFFIXES)) + "."
+        "|) or one column a tag (1, 0, or empty where unknown; named by label_columns), and optionally split and "
+        "group. Audio files end in " + ", ".join(sorted(AUDIO_SUFFIXES)) + "."
     ),
     problem_type=None,
     protocols=own_protocols("the folder's own split"),
-    notes="Classes are the folder names, or the labels of the metadata file, in alphabetical order.",
+    options=("label_columns",),
+    notes=(
+        "Classes are the folder names, or the labels of the metadata file, in alphabetical order, or label_columns, in "
+        "their order."
+    ),
 )
 
 
@@ -70,10 +83,16 @@ def load(arguments: DataArguments, sampling_rate: int | None) -> TaggingDatasetD
     if len(metadata) > 1:
         raise DatasetError(f"{root} holds {' and '.join(metadata)}; keep the one that counts.")
     if metadata:
-        clips, problem_type = _from_metadata(root / metadata[0])
+        clips, problem_type = _from_metadata(root / metadata[0], arguments.label_columns)
+    elif arguments.label_columns:
+        raise DatasetError(
+            f"label_columns names columns of a metadata.csv or metadata.jsonl, but {root} has neither; it holds: "
+            f"{folder_contents(root)}. Leave label_columns out if the folders are the classes."
+        )
     else:
         clips, problem_type = _from_class_folders(root), SINGLE_LABEL
-    names = sorted({label for rows in clips.values() for clip in rows for label in clip.labels or ()})
+    found = {label for rows in clips.values() for clip in rows for label in clip.labels or ()}
+    names = arguments.label_columns or sorted(found)
     check_clips(FACTS, clips, names, problem_type, root)  # before the draw, whose errors would hide these
     protocol, splits = complete_split(FACTS, arguments, clips)
     return from_clips(FACTS, protocol, splits, names, arguments, sampling_rate, root=root, problem_type=problem_type)
@@ -135,7 +154,7 @@ def _ids(files: Sequence[str]) -> list[str]:
     return [stem if counts[stem] == 1 else file for stem, file in zip(stems, files, strict=True)]
 
 
-def _from_metadata(path: Path) -> tuple[dict[str, list[Clip]], str]:
+def _from_metadata(path: Path, tag_columns: Sequence[str] | None) -> tuple[dict[str, list[Clip]], str]:
     if path.suffix == ".csv":
         table = read_csv(path, FACTS)
         columns, records = list(table), table.to_dict("records")
@@ -144,30 +163,27 @@ def _from_metadata(path: Path) -> tuple[dict[str, list[Clip]], str]:
         columns = list(dict.fromkeys(key for record in records for key in record))
     if not records:
         raise DatasetError(f"{path} lists no clips.\n{FACTS.how_to_get}")
-    require_columns(["file_name"], columns, path, FACTS)
-    label_columns = [column for column in ("label", "labels") if column in columns]
-    if len(label_columns) != 1:
-        raise DatasetError(
-            f"{path} has {'both the columns label and labels' if label_columns else 'no column label or labels'}; it "
-            f"needs label for one class a clip, or labels for any number of tags. Its columns: {examples(columns)}."
-        )
-    is_multi_label = label_columns == ["labels"]
+    require_columns(["file_name", *(tag_columns or ())], columns, path, FACTS)
+    if tag_columns:
+        is_multi_label, labels_of_clips = True, _from_tag_columns(records, tag_columns, path)
+    else:
+        is_multi_label, labels_of_clips = _from_label_column(records, columns, path)
     files = [_text(record.get("file_name")) for record in records]
     if "" in files:
         raise DatasetError(f"{path}: the file_name of row {files.index('') + 1} is empty.")
     files = [posixpath.normpath(file) for file in files]
     clips: dict[str, list[Clip]] = {}
     unlabelled, unknown_splits = [], set()
-    for record, file, clip_id in zip(records, files, _ids(files), strict=True):
+    for record, file, clip_id, own in zip(records, files, _ids(files), labels_of_clips, strict=True):
         split = canonical_split(_text(record.get("split"))) if "split" in columns else "train"
         if split is None:
             unknown_splits.add(_text(record.get("split")))
             continue
-        labels = _labels(record.get(label_columns[0]), is_multi_label)
-        if labels is None and split != "test":  # a test clip without a class is one to be predicted
+        if not is_multi_label and own.labels is None and split != "test":  # a test clip without a class is to be tagged
             unlabelled.append(file)
         group = _text(record.get("group")) or clip_id
-        clips.setdefault(split, []).append(Clip(id=clip_id, path=file, labels=labels, group=group))
+        clip = Clip(id=clip_id, path=file, labels=own.labels, group=group, unknown_labels=own.unknown)
+        clips.setdefault(split, []).append(clip)
     if unknown_splits:
         raise DatasetError(
             f"{path}: unknown splits {', '.join(map(repr, sorted(unknown_splits)))}; known are "
@@ -199,12 +215,39 @@ def _read_jsonl(path: Path) -> list[dict]:
     return records
 
 
-def _labels(value: Any, is_multi_label: bool) -> tuple[str, ...] | None:
-    """The clip's labels; None where it should have a class and has none."""
-    if not is_multi_label:
-        return (_text(value),) if _text(value) else None
-    values = value if isinstance(value, list) else _text(value).split(_LABEL_SEPARATOR)
-    return tuple(dict.fromkeys(_text(item) for item in values if _text(item)))
+def _from_label_column(records: Sequence[dict], columns: Sequence[str], path: Path) -> tuple[bool, list[ClipLabels]]:
+    """Whether clips have any number of labels, and the labels; None where a clip should have a class and has none."""
+    label_columns = [column for column in ("label", "labels") if column in columns]
+    if len(label_columns) != 1:
+        raise DatasetError(
+            f"{path} has {'both the columns label and labels' if label_columns else 'no column label or labels'}; it "
+            f"needs label for one class a clip, or labels for any number of tags, or one column a tag, named by "
+            f"label_columns. Its columns: {examples(columns)}."
+        )
+    is_multi_label = label_columns == ["labels"]
+
+    def labels(value: Any) -> tuple[str, ...] | None:
+        if not is_multi_label:
+            return (_text(value),) if _text(value) else None
+        values = value if isinstance(value, list) else _text(value).split(_LABEL_SEPARATOR)
+        return tuple(dict.fromkeys(_text(item) for item in values if _text(item)))
+
+    return is_multi_label, [ClipLabels(labels(record.get(label_columns[0]))) for record in records]
+
+
+def _from_tag_columns(records: Sequence[dict], names: Sequence[str], path: Path) -> list[ClipLabels]:
+    cells = {name: [_text(record.get(name)) for record in records] for name in names}
+    wrong = {name: sorted({cell for cell in own if cell.lower() not in _TAG_VALUES}) for name, own in cells.items()}
+    problems = [f"{name!r} holds {examples([repr(cell) for cell in found])}" for name, found in wrong.items() if found]
+    if problems:
+        raise DatasetError(
+            f"{path}: a tag's column must hold 1, 0, or nothing where nobody knows; but {examples(problems)}. Correct "
+            f"the cells, or leave these columns out of label_columns."
+        )
+    values = np.array([[_TAG_VALUES[cell.lower()] for cell in own] for own in cells.values()]).T  # [clips, tags]
+    labels = clip_labels(values, names)
+    warn_of_nothing_known(str(path), {"all splits": labels})
+    return labels
 
 
 def _text(value: Any) -> str:

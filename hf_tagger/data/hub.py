@@ -4,6 +4,10 @@
 numbers or ``ClassLabel``), and optionally what no split may tear apart (``group_column``: artist or album). Nothing is
 decoded and no audio is copied: columns are renamed, cast and selected where they lie, in memory-mapped Arrow.
 
+Tags may also be given as 0, 1 (or booleans) and null (or NaN) where nobody knows: one column a tag (``label_columns``),
+one vector a clip (``label_column``, and in ``label_columns`` what its places stand for), or one dictionary a clip
+(``label_column``; ``label_columns`` may choose among its keys).
+
 Protocols: ``given`` where the dataset has training, validation and test splits; ``seeded`` where it lacks some: these
 are drawn from the training split by ``split_seed``, and the run writes them down.
 """
@@ -21,9 +25,10 @@ from datasets.exceptions import DatasetsError
 
 from ..errors import DatasetError
 from ._hub_columns import cast_audio, read_groups, read_ids, read_labels, split_off_silent
+from ._tag_columns import are_tags, read_tags
 from .base import SPLITS, Clip, DatasetFacts, TaggingDatasetDict, examples, refuse_dataset_root
 from .checks import check_groups
-from .rows import check_clips, finish, label_values, labels_feature
+from .rows import check_clips, finish, has_unknown_labels, label_values, labels_feature, unknown_label_values
 from .splits import accepted_split_names, canonical_split, complete_split, own_protocols
 
 if TYPE_CHECKING:
@@ -41,8 +46,9 @@ FACTS = DatasetFacts(
     how_to_get=(
         "How to use a dataset of the Hub: set hub_id to its repository, to a folder "
         "that save_to_disk wrote, or to a folder of parquet files (data/train-*.parquet, …). Other columns than audio "
-        "and label, labels or genre are named by audio_column and label_column, other splits by train_split, "
-        "validation_split and test_split. A private dataset needs: hf auth login."
+        "and label, labels or genre are named by audio_column and label_column, columns of one tag each by "
+        "label_columns, other splits by train_split, validation_split and test_split. A private dataset needs: hf auth "
+        "login."
     ),
     problem_type=None,
     protocols=own_protocols("the dataset's own split"),
@@ -51,12 +57,16 @@ FACTS = DatasetFacts(
         "hub_config",
         "audio_column",
         "label_column",
+        "label_columns",
         "group_column",
         "train_split",
         "validation_split",
         "test_split",
     ),
-    notes="Classes are those of the ClassLabel column, in its order, or else the values found, in order.",
+    notes=(
+        "Classes are those of the ClassLabel column or of label_columns, in their order, or else the values found, in "
+        "order."
+    ),
     needs_root=False,
 )
 
@@ -71,13 +81,16 @@ def load(arguments: DataArguments, sampling_rate: int | None) -> TaggingDatasetD
     stated = {split: source[name] for split, name in names.items()}
     audio_column, label_column = _columns(stated, arguments)
     audio = {split: cast_audio(rows, audio_column, sampling_rate) for split, rows in stated.items()}
-    problem_type, label_names, labels = read_labels(stated, label_column)
+    if are_tags(stated, label_column, arguments.label_columns):
+        problem_type, label_names, labels = read_tags(stated, label_column, arguments.label_columns)
+    else:
+        problem_type, label_names, labels = read_labels(stated, label_column)
     ids = read_ids(stated, audio)
     groups = read_groups(stated, arguments.group_column, ids)
     every = {
         split: [
-            Clip(id=clip_id, path=None, labels=label, group=group)
-            for clip_id, label, group in zip(ids[split], labels[split], groups[split], strict=True)
+            Clip(id=clip_id, path=None, labels=own.labels, group=group, unknown_labels=own.unknown)
+            for clip_id, own, group in zip(ids[split], labels[split], groups[split], strict=True)
         ]
         for split in stated
     }
@@ -86,10 +99,10 @@ def load(arguments: DataArguments, sampling_rate: int | None) -> TaggingDatasetD
     protocol, splits = complete_split(FACTS, arguments, clips)
     check_groups(FACTS, protocol, {split: [clip.group for clip in rows] for split, rows in splits.items()})
 
-    rows = TaggingDatasetDict()
+    rows, with_unknown = TaggingDatasetDict(), has_unknown_labels(every)
     for split in SPLITS:
         origin = split if clips.get(split) else "train"
-        whole = _add_columns(audio[origin], every[origin], label_names, problem_type)
+        whole = _add_columns(audio[origin], every[origin], label_names, problem_type, with_unknown)
         position = {clip.id: index for index, clip in enumerate(every[origin])}
         is_whole = len(splits[split]) == len(whole)
         rows[split] = whole if is_whole else whole.select([position[clip.id] for clip in splits[split]])
@@ -150,10 +163,13 @@ def _choose_splits(found: Sequence[str], arguments: DataArguments) -> dict[str, 
     return chosen
 
 
-def _columns(stated: Mapping[str, Dataset], arguments: DataArguments) -> tuple[str, str]:
-    """The columns of audio and labels, which every split must have."""
+def _columns(stated: Mapping[str, Dataset], arguments: DataArguments) -> tuple[str, str | None]:
+    """The columns of audio and labels, which every split must have; no column of labels where each tag has its own."""
     label_columns = [arguments.label_column] if arguments.label_column else list(_LABEL_COLUMNS)
     audio_column = arguments.audio_column or "audio"
+    if arguments.label_columns and not arguments.label_column:
+        _check_tag_columns(stated, audio_column, arguments)
+        return audio_column, None
     for split, rows in stated.items():
         label_columns = [column for column in label_columns if column in rows.column_names]
         if audio_column not in rows.column_names or not label_columns:
@@ -169,9 +185,24 @@ def _columns(stated: Mapping[str, Dataset], arguments: DataArguments) -> tuple[s
     return audio_column, label_columns[0]
 
 
-def _add_columns(audio: Dataset, clips: Sequence[Clip], label_names: Sequence[str], problem_type: str) -> Dataset:
+def _check_tag_columns(stated: Mapping[str, Dataset], audio_column: str, arguments: DataArguments) -> None:
+    for split, rows in stated.items():
+        missing = [name for name in (audio_column, *arguments.label_columns) if name not in rows.column_names]
+        if missing:
+            raise DatasetError(
+                f"{arguments.hub_id!r}, split {split}: audio_column and label_columns name {examples(missing)}, but "
+                f"its columns are {examples(rows.column_names)}. If the tags are one column of vectors, set "
+                f"label_column as well."
+            )
+
+
+def _add_columns(
+    audio: Dataset, clips: Sequence[Clip], label_names: Sequence[str], problem_type: str, with_unknown: bool
+) -> Dataset:
     feature = labels_feature(label_names, problem_type)
     rows = audio.add_column("id", [clip.id for clip in clips], feature=Value("string"))
     rows = rows.add_column("labels", label_values(clips, label_names, problem_type), feature=feature)
     rows = rows.add_column("group", [clip.group for clip in clips], feature=Value("string"))
-    return rows.select_columns(["id", "audio", "labels", "group"])
+    if with_unknown:
+        rows = rows.add_column("unknown_labels", unknown_label_values(clips, label_names), feature=feature)
+    return rows.select_columns(["id", "audio", "labels", "group", *(["unknown_labels"] if with_unknown else [])])

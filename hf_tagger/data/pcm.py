@@ -46,7 +46,7 @@ class PreparedClips:
     """The usable clips of one split: random access to samples, labels, ids and groups.
 
     Args:
-        rows: The split's rows ``id, audio, labels, group``.
+        rows: The split's rows ``id, audio, labels, group``, and ``unknown_labels`` where there are such.
         store: The store's rows, aligned with ``rows``; without samples (``pcm_store: false``) clips are decoded at
             every read.
         usable: Positions of the usable clips in both.
@@ -60,6 +60,9 @@ class PreparedClips:
         self.ids: list[str] = table["id"][:]
         self.groups: list[str] = table["group"][:]
         self.labels: list = table["labels"][:]
+        has_unknown = "unknown_labels" in table.column_names
+        self.unknown_labels: list[list[int]] = table["unknown_labels"][:] if has_unknown else [[] for _ in usable]
+        """Of every clip the labels of which it is not known whether it carries them."""
         self.num_samples: np.ndarray = np.asarray(store["num_samples"][:], dtype=np.int64)[usable]
         self._scale = np.asarray(store["scale"][:], dtype=np.float32)[usable]
         self._positions = usable

@@ -38,7 +38,7 @@ def from_clips(
     Args:
         facts: The dataset's facts.
         protocol: The protocol that made the split.
-        clips: The clips of every split.
+        clips: The clips of every split. If any of them has unknown labels, all rows get the column ``unknown_labels``.
         label_names: The vocabulary, in the order of the model's outputs.
         arguments: The user's arguments (``allow_size_mismatch`` and ``max_skipped_share`` are read here).
         sampling_rate: Rate in Hz of the ``audio`` column, or None for each file's own rate.
@@ -59,9 +59,10 @@ def from_clips(
     present, missing = _split_off_missing(clips, absolute)
     check_missing(facts, missing, sum(map(len, clips.values())), arguments)
 
+    with_unknown = has_unknown_labels(clips)
     rows = TaggingDatasetDict()
     for split in SPLITS:
-        rows[split] = _to_dataset(present[split], label_names, problem_type, sampling_rate)
+        rows[split] = _to_dataset(present[split], label_names, problem_type, sampling_rate, with_unknown)
     return finish(rows, facts, protocol, problem_type, label_names, [*skipped, *missing])
 
 
@@ -130,6 +131,17 @@ def label_values(clips: Sequence[Clip], label_names: Sequence[str], problem_type
     return [value(clip.labels) for clip in clips]
 
 
+def has_unknown_labels(clips: Mapping[str, Sequence[Clip]]) -> bool:
+    """Whether any clip of any split has labels of which nobody said whether it carries them."""
+    return any(clip.unknown_labels for rows in clips.values() for clip in rows)
+
+
+def unknown_label_values(clips: Sequence[Clip], label_names: Sequence[str]) -> list[list[int]]:
+    """The cells of the column ``unknown_labels``: label indices; none for clips of which no label is known."""
+    index = {name: position for position, name in enumerate(label_names)}
+    return [sorted(index[label] for label in clip.unknown_labels) for clip in clips]
+
+
 def _absolute_path(clip: Clip, root: Path | None) -> str | None:
     """Joins root and path without following links, so that a linked audio folder works but ``..`` does not."""
     if clip.path is None:
@@ -174,15 +186,21 @@ def _listing(folder: str) -> set[str]:
 
 
 def _to_dataset(
-    rows: Sequence[tuple[Clip, str | None]], label_names: Sequence[str], problem_type: str, sampling_rate: int | None
+    rows: Sequence[tuple[Clip, str | None]],
+    label_names: Sequence[str],
+    problem_type: str,
+    sampling_rate: int | None,
+    with_unknown: bool,
 ) -> Dataset:
+    feature = labels_feature(label_names, problem_type)
     features = Features(
         {
             "id": Value("string"),
             "audio": ClipAudio(sampling_rate=sampling_rate),
-            "labels": labels_feature(label_names, problem_type),
+            "labels": feature,
             "group": Value("string"),
         }
+        | ({"unknown_labels": feature} if with_unknown else {})
     )
     clips = [clip for clip, _ in rows]
     # Built as an Arrow table: going through Python rows, `Audio` would demand torchcodec and FFmpeg to store a path.
@@ -197,7 +215,8 @@ def _to_dataset(
             "audio": pa.chunked_array(chunks, type=ClipAudio.pa_type),
             "labels": label_values(clips, label_names, problem_type),
             "group": [clip.group for clip in clips],
-        },
+        }
+        | ({"unknown_labels": unknown_label_values(clips, label_names)} if with_unknown else {}),
         schema=features.arrow_schema,
     )
     return Dataset(table, info=DatasetInfo(features=features))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -37,7 +39,7 @@ class TrainingWindows(Dataset):
         return len(self.indices)
 
     def __getitem__(self, item: int) -> dict:
-        """One window: ``input_values`` float32 ``[window_samples]``, and the clip's ``labels``.
+        """One window: ``input_values`` float32 ``[window_samples]``, and the clip's ``labels`` and ``unknown_labels``.
 
         Numbers beyond the length count on from the beginning and cut another window of the same clip.
         """
@@ -49,6 +51,7 @@ class TrainingWindows(Dataset):
         return {
             "input_values": _window(self.clips, index, start, self.window_samples),
             "labels": self.clips.labels[index],
+            "unknown_labels": self.clips.unknown_labels[index],
         }
 
 
@@ -92,7 +95,7 @@ class WindowCollator:
     """Stacks windows to ``{"input_values": [B, T], "labels": [B] or [B, C]}`` (``clip_index [B]`` in evaluation).
 
     Args:
-        problem_type: transformers' ``problem_type``; multi-label rows become 0/1 vectors.
+        problem_type: transformers' ``problem_type``; multi-label rows become 0/1 vectors, NaN where a label is unknown.
         num_labels: C.
     """
 
@@ -104,20 +107,40 @@ class WindowCollator:
         batch = {"input_values": torch.stack([item["input_values"] for item in items])}
         if "labels" in items[0]:
             labels = [item["labels"] for item in items]
-            batch["labels"] = torch.from_numpy(encode_labels(labels, self.problem_type, self.num_labels))
+            unknown = [item.get("unknown_labels", ()) for item in items]
+            batch["labels"] = torch.from_numpy(encode_labels(labels, self.problem_type, self.num_labels, unknown))
         if "clip_index" in items[0]:
             batch["clip_index"] = torch.tensor([item["clip_index"] for item in items])
         return batch
 
 
-def encode_labels(labels: list, problem_type: str, num_labels: int) -> np.ndarray:
-    """Class indices int64 ``[N]``, or 0/1 float32 ``[N, C]`` for multi-label data."""
+def encode_labels(
+    labels: list, problem_type: str, num_labels: int, unknown_labels: Sequence[Sequence[int]] = ()
+) -> np.ndarray:
+    """Class indices int64 ``[N]``, or 0/1 float32 ``[N, C]`` for multi-label data, NaN where a label is unknown.
+
+    Args:
+        labels: Of every clip its class index, or the list of its labels' indices.
+        problem_type: transformers' ``problem_type``.
+        num_labels: C.
+        unknown_labels: Multi-label only: of every clip the indices of the labels that are unknown; none are, if empty.
+    """
     if problem_type != MULTI_LABEL:
         return np.asarray(labels, dtype=np.int64)
     encoded = np.zeros((len(labels), num_labels), dtype=np.float32)
     for row, indices in enumerate(labels):
         encoded[row, indices] = 1.0
+    for row, indices in enumerate(unknown_labels):
+        if len(indices):  # most rows of most data have none
+            encoded[row, indices] = np.nan
     return encoded
+
+
+def labels_of(clips: PreparedClips, problem_type: str, num_labels: int) -> np.ndarray:
+    """The labels of a split's labelled clips, in their order, as :func:`encode_labels` encodes them."""
+    labels = [clips.labels[index] for index in clips.labelled]
+    unknown = [clips.unknown_labels[index] for index in clips.labelled]
+    return encode_labels(labels, problem_type, num_labels, unknown)
 
 
 def _window(clips: PreparedClips, index: int, start: int, length: int) -> torch.Tensor:

@@ -6,23 +6,27 @@ The task is to say of each clip which labels it carries: any number of them (mul
 Conventions
 -----------
 ``predictions`` are probabilities, float ``[N, C]`` in 0..1: N clips, C labels, one row a clip (windows are already
-averaged). ``references`` are 0/1 ``[N, C]`` for multi-label, and class indices ``[N]`` for single-label data. Clips
-without a known reference are not passed. Input that breaks this raises ValueError and is never repaired silently.
+averaged). ``references`` are 0/1 ``[N, C]`` for multi-label, and class indices ``[N]`` for single-label data. A
+multi-label reference is NaN where nobody knows whether the clip carries the tag; such an entry takes no part in any
+metric. Clips without any known reference are not passed. Input that breaks this raises ValueError and is never repaired
+silently.
 
 Multi-label metrics
 -------------------
 * ``roc_auc_macro``: mean over tags of the area under the ROC curve (probability that a clip with the tag ranks above
-  a clip without it, ties counted half; Fawcett 2006, https://doi.org/10.1016/j.patrec.2005.10.010).
-* ``roc_auc_micro``: the same over all N x C decisions as if they were one tag.
+  a clip without it, ties counted half; Fawcett 2006, https://doi.org/10.1016/j.patrec.2005.10.010), each over the
+  clips where the tag is known. So are the other macro means.
+* ``roc_auc_micro``: the same over all N x C decisions, those that are known, as if they were one tag.
 * ``ap_macro``: mean over tags of average precision, ``sum_n (R_n - R_{n-1}) P_n`` without interpolation, which the
   music tagging literature reports as PR-AUC (Won et al. 2020, https://arxiv.org/abs/2006.00751).
-* ``ap_micro``: the same over all N x C decisions.
+* ``ap_micro``: the same over all N x C decisions, those that are known.
 * ``lrap``: label ranking average precision (Tsoumakas et al. 2010, https://doi.org/10.1007/978-0-387-09823-4_34): how
   purely the top of each clip's list consists of its own tags. A clip without any tag, or with all, counts 1.0, which is
-  scikit-learn's convention: a dataset with many untagged clips has a high floor.
+  scikit-learn's convention: a dataset with many untagged clips has a high floor. The list is that of the clip's known
+  tags; many unknown ones make it short, and a short list is easy.
 * ``f1_macro``: mean over tags of ``2 TP / (2 TP + FP + FN)``; a tag is predicted from a probability of 0.5 on.
-* ``tags_scored``, ``tags_left_out``: counts. A tag needs clips with it and clips without it to be scored; the other
-  tags take no part in any macro mean. Micro metrics and ``lrap`` are over all tags.
+* ``tags_scored``, ``tags_left_out``: counts. A tag needs clips known to have it and clips known not to have it to be
+  scored; the other tags take no part in any macro mean. Micro metrics and ``lrap`` are over all tags.
 
 Single-label metrics
 --------------------
@@ -57,25 +61,26 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-SINGLE_LABEL = "single_label_classification"
-MULTI_LABEL = "multi_label_classification"
+from .metric_inputs import MULTI_LABEL, SINGLE_LABEL, UNKNOWN, check_problem_type, checked_inputs
+
 DECISION_THRESHOLD = 0.5
-_RANGE_TOLERANCE = 1e-6  # float32 means of probabilities may leave 0..1 by a rounding error
 
 Score = Callable[[np.ndarray, np.ndarray], float | None]  # of references and probabilities
 
 
 def _has_both_outcomes(references: np.ndarray) -> np.ndarray:
-    """Which tags can be scored: 0/1 ``[N, C]`` → bool ``[C]``."""
+    """Which tags can be scored: 0/1/UNKNOWN ``[N, C]`` → bool ``[C]``."""
     return (references == 1).any(axis=0) & (references == 0).any(axis=0)
 
 
 def _macro(score: Score) -> Score:
-    """The mean of a score of one tag over the tags that can be scored."""
+    """The mean of a score of one tag over the tags that can be scored, of each over the clips where it is known."""
 
     def mean_over_tags(references: np.ndarray, probabilities: np.ndarray) -> float | None:
         tags = np.flatnonzero(_has_both_outcomes(references))
-        return np.mean([score(references[:, tag], probabilities[:, tag]) for tag in tags]) if len(tags) else None
+        known = references != UNKNOWN
+        scores = [score(references[known[:, tag], tag], probabilities[known[:, tag], tag]) for tag in tags]
+        return np.mean(scores) if scores else None
 
     return mean_over_tags
 
@@ -84,6 +89,12 @@ def _micro(score: Score) -> Score:
     """The same score over all decisions as if they were one tag: ``[N, C]`` → ``[N * C, 1]``."""
     macro = _macro(score)
     return lambda references, probabilities: macro(references.reshape(-1, 1), probabilities.reshape(-1, 1))
+
+
+def _label_ranking(references: np.ndarray, probabilities: np.ndarray) -> float:
+    # Below all others and not carried, an unknown tag changes no rank of a carried one, and no other rank counts.
+    ranked = np.where(references == UNKNOWN, -1.0, probabilities)
+    return label_ranking_average_precision_score((references == 1).astype(np.int64), ranked)
 
 
 def _balanced_accuracy(references: np.ndarray, probabilities: np.ndarray) -> float:
@@ -109,7 +120,7 @@ _METRICS: dict[str, dict[str, tuple[str, Score]]] = {
         "roc_auc_micro": ("ROC-AUC (micro)", _micro(roc_auc_score)),
         "ap_macro": ("Average precision, PR-AUC (macro)", _macro(average_precision_score)),
         "ap_micro": ("Average precision, PR-AUC (micro)", _micro(average_precision_score)),
-        "lrap": ("Label ranking average precision", label_ranking_average_precision_score),
+        "lrap": ("Label ranking average precision", _label_ranking),
         "f1_macro": (
             "F1 (macro)",
             _macro(lambda references, scores: f1_score(references, scores >= DECISION_THRESHOLD)),
@@ -145,7 +156,7 @@ class TaggingMetrics(evaluate.Metric):
     """
 
     def __init__(self, config_name: str, **options: Any):
-        _check_problem_type(config_name)
+        check_problem_type(config_name)
         options.setdefault("keep_in_memory", options.get("num_process", 1) == 1)
         super().__init__(config_name, **options)
 
@@ -155,7 +166,7 @@ class TaggingMetrics(evaluate.Metric):
 
     def _info(self) -> evaluate.MetricInfo:
         # Without a `format` the columns come back as Python floats; datasets' numpy format would round to float32.
-        # References are floats too: an integer column would cut 0.7 to 0 before it could be refused.
+        # References are floats too: an integer column would cut 0.7 to 0 before it could be refused, and hold no NaN.
         row = List(Value("float64"))
         return evaluate.MetricInfo(
             description=__doc__,
@@ -173,7 +184,7 @@ def score_clips(probabilities: Any, references: Any, problem_type: str) -> dict[
 
     Args:
         probabilities: Float ``[N, C]``.
-        references: 0/1 ``[N, C]`` (multi-label) or class indices ``[N]`` (single-label).
+        references: 0/1 ``[N, C]``, NaN where unknown (multi-label), or class indices ``[N]`` (single-label).
         problem_type: ``multi_label_classification`` or ``single_label_classification``.
 
     Returns:
@@ -182,7 +193,7 @@ def score_clips(probabilities: Any, references: Any, problem_type: str) -> dict[
     Raises:
         ValueError: For input that is not as described.
     """
-    probabilities, references = _checked(probabilities, references, problem_type)
+    probabilities, references = checked_inputs(probabilities, references, problem_type)
     values = {name: function(references, probabilities) for name, (_, function) in _METRICS[problem_type].items()}
     results = {name: None if value is None else float(value) for name, value in values.items()}
     scored = _has_both_outcomes(references).sum() if problem_type == MULTI_LABEL else len(np.unique(references))
@@ -226,21 +237,25 @@ def per_label_table(
         One row a label: ``label``, ``support`` (clips that carry it), ``prevalence`` (their share of all clips, which
         is the average precision of guessing), ``ap`` and ``roc_auc`` (one label against the rest; None if all clips
         or none carry it), and for single-label data ``precision``, ``recall`` and ``f1`` of the most probable class
-        (None where they are 0/0).
+        (None where they are 0/0). Where any reference is unknown, there is also ``known``, the clips of which it is
+        known whether they carry the label; "all clips" are these then, and ``prevalence`` is None if there are none.
     """
-    probabilities, references = _checked(probabilities, references, problem_type)
-    clips, labels = probabilities.shape
+    probabilities, references = checked_inputs(probabilities, references, problem_type)
+    labels = probabilities.shape[1]
     if len(label_names) != labels:
         raise ValueError(f"label_names: {len(label_names)} names for {labels} columns of probabilities")
     carried = references if problem_type == MULTI_LABEL else (references[:, None] == np.arange(labels)).astype(int)
+    known = carried != UNKNOWN
     rows: list[dict[str, str | int | float | None]] = []
-    for name, column, scores in zip(label_names, carried.T, probabilities.T, strict=True):
+    for name, column, scores, is_known in zip(label_names, carried.T, probabilities.T, known.T, strict=True):
+        column, scores, clips = column[is_known], scores[is_known], int(is_known.sum())
         support = int(column.sum())
-        row = {"label": name, "support": support, "prevalence": support / clips, "ap": None, "roc_auc": None}
+        prevalence = support / clips if clips else None
+        row = {"label": name, "support": support, "prevalence": prevalence, "ap": None, "roc_auc": None}
         if 0 < support < clips:
             row["ap"] = float(average_precision_score(column, scores))
             row["roc_auc"] = float(roc_auc_score(column, scores))
-        rows.append(row)
+        rows.append(row if known.all() else row | {"known": clips})
     if problem_type == SINGLE_LABEL:
         precision, recall, f1, _ = precision_recall_fscore_support(
             references, probabilities.argmax(axis=1), labels=np.arange(labels), zero_division=np.nan
@@ -249,49 +264,3 @@ def per_label_table(
             for name, value in zip(("precision", "recall", "f1"), values, strict=True):
                 row[name] = None if np.isnan(value) else float(value)
     return rows
-
-
-def _check_problem_type(problem_type: str) -> None:
-    if problem_type not in _METRICS:
-        raise ValueError(f"problem type {problem_type!r} is not known; it must be {' or '.join(_METRICS)}")
-
-
-def _checked(probabilities: Any, references: Any, problem_type: str) -> tuple[np.ndarray, np.ndarray]:
-    """float64 ``[N, C]`` and int64 ``[N, C]`` or ``[N]``, or ValueError naming the first row that is wrong."""
-    _check_problem_type(problem_type)
-    probabilities, references = _array(probabilities, "predictions"), _array(references, "references")
-    if probabilities.ndim != 2 or 0 in probabilities.shape:
-        raise ValueError(f"predictions: got shape {probabilities.shape}; expected [clips, labels], neither of them 0")
-    expected = probabilities.shape if problem_type == MULTI_LABEL else probabilities.shape[:1]
-    if references.shape != expected:
-        raise ValueError(f"references: got shape {references.shape}; expected {expected} for {problem_type}")
-    _refuse(
-        ~np.isfinite(probabilities),
-        "predictions: NaN or infinite values in {count} of {clips} clips, the first in row {row}; the model or its "
-        "input is broken",
-    )
-    _refuse(
-        (probabilities < -_RANGE_TOLERANCE) | (probabilities > 1 + _RANGE_TOLERANCE),
-        "predictions: values outside 0..1 in {count} of {clips} clips, the first in row {row}; pass probabilities, not "
-        "logits (sigmoid for multi-label, softmax for single-label)",
-    )
-    highest = 1 if problem_type == MULTI_LABEL else probabilities.shape[1] - 1
-    _refuse(
-        ~np.isin(references, np.arange(highest + 1)),
-        f"references: only whole numbers from 0 to {highest} are allowed; not so in {{count}} of {{clips}} clips, the "
-        "first in row {row}; leave out clips whose labels are not known",
-    )
-    return probabilities, references.astype(np.int64)
-
-
-def _array(values: Any, name: str) -> np.ndarray:
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: expected numbers in rows of equal length, got something else ({error})") from error
-
-
-def _refuse(wrong: np.ndarray, message: str) -> None:
-    rows = np.flatnonzero(wrong.reshape(len(wrong), -1).any(axis=1))
-    if len(rows):
-        raise ValueError(message.format(count=len(rows), clips=len(wrong), row=rows[0]))

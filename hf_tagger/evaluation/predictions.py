@@ -18,6 +18,7 @@ def write_predictions(
 ) -> None:
     """Writes ``id``, ``group``, ``labels`` (names; null where unknown) and ``scores`` (probability of every label).
 
+    Where some labels of clips are unknown, ``unknown_labels`` (names) stands beside ``labels``.
     The label names, in the order of ``scores``, stand in the file's schema metadata under ``label_names`` (JSON).
 
     Args:
@@ -26,14 +27,15 @@ def write_predictions(
         label_names: Names of the labels.
         path: File to write.
     """
-    table = pa.table(
-        {
-            "id": pa.array(clips.ids, pa.string()),
-            "group": pa.array(clips.groups, pa.string()),
-            "labels": pa.array([_names(label, label_names) for label in clips.labels], pa.list_(pa.string())),
-            "scores": pa.array(list(probabilities), pa.list_(pa.float64())),
-        }
-    )
+    names = pa.list_(pa.string())
+    columns = {
+        "id": pa.array(clips.ids, pa.string()),
+        "group": pa.array(clips.groups, pa.string()),
+        "labels": pa.array([_names(label, label_names) for label in clips.labels], names),
+    }
+    if any(clips.unknown_labels):
+        columns["unknown_labels"] = pa.array([_names(own, label_names) for own in clips.unknown_labels], names)
+    table = pa.table({**columns, "scores": pa.array(list(probabilities), pa.list_(pa.float64()))})
     table = table.replace_schema_metadata({"label_names": json.dumps(list(label_names))})
     parquet.write_table(table, path)
 

@@ -69,6 +69,7 @@ def build_model_card(summary: CardSummary) -> ModelCard:
             left_out=_left_out(summary),
             per_label_header=_per_label_header(summary),
             per_label_rows=_per_label_rows(summary),
+            has_unknown=_has_unknown(summary),
             skipped_reasons=Counter(clip.reason for clip in summary.skipped).most_common(),
         )
     )
@@ -163,7 +164,7 @@ def _left_out(summary: CardSummary) -> dict[str, tuple[int, int]]:
 
 
 def _per_label_header(summary: CardSummary) -> list[str]:
-    header = ["Label", "Clips", "Average precision", "ROC-AUC"]
+    header = ["Label", "Clips", *(["Known in"] if _has_unknown(summary) else []), "Average precision", "ROC-AUC"]
     return header if summary.problem_type == MULTI_LABEL else [*header, "Precision", "Recall", "F1"]
 
 
@@ -171,9 +172,16 @@ def _per_label_rows(summary: CardSummary) -> list[list[str]]:
     """Best label first, labels that could not be scored last."""
     names = ["ap", "roc_auc"] if summary.problem_type == MULTI_LABEL else ["ap", "roc_auc", "precision", "recall", "f1"]
     rows = sorted(summary.per_label, key=lambda row: -math.inf if row["ap"] is None else row["ap"], reverse=True)
+    counts = ["support", *(["known"] if _has_unknown(summary) else [])]
     return [
-        [_text(row["label"]), f"{row['support']:,}", *(_number(row.get(name), 3) for name in names)] for row in rows
+        [_text(row["label"]), *(f"{row[name]:,}" for name in counts), *(_number(row.get(name), 3) for name in names)]
+        for row in rows
     ]
+
+
+def _has_unknown(summary: CardSummary) -> bool:
+    """Whether the table says of how many clips a label is known, because it is not known of all."""
+    return any("known" in row for row in summary.per_label)
 
 
 def _number(value: float | None, digits: int = 4) -> str:

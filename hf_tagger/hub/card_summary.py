@@ -61,7 +61,7 @@ class CardSummary:
             that remained.
         metrics: Split → results of :class:`~hf_tagger.evaluation.metrics.TaggingMetrics`; empty where a split has no
             labels. The first of test and validation that has numbers goes to the Hub.
-        per_label: ``per_label_table`` of that split.
+        per_label: ``per_label_table`` of that split; where it has ``known``, the card says that labels are unknown.
         skipped: Clips that took no part.
         training: How the weights came to be.
         figures: Caption → file name beside the card.

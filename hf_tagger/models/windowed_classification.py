@@ -79,7 +79,7 @@ class WindowedAudioClassification(AdapterLoading, PreTrainedModel):
         Args:
             input_values: Waveforms, one window a clip ``[B, T]`` or several ``[B, W, T]``.
             window_mask: 1 for windows that exist, 0 for padding ``[B, W]``; all exist if None.
-            labels: Class indices ``[B]`` (single-label) or 0/1 ``[B, C]`` (multi-label).
+            labels: Class indices ``[B]`` (single-label) or 0/1 ``[B, C]``, NaN where unknown (multi-label).
             return_dict: False returns ``(loss, logits)`` or ``(logits,)``.
             attention_mask: 1 for samples, 0 for padding, ``[B, T]`` or ``[B, W, T]``; there is none if None. Padding
                 is cut off before anything is computed, so that a padded window has the logits that it has alone.

@@ -15,7 +15,7 @@ from transformers.utils import ModelOutput
 from ..arguments import TaggingArguments
 from ..data.base import MULTI_LABEL
 from ..data.pcm import PreparedClips
-from ..data.windows import WindowCollator, encode_labels
+from ..data.windows import WindowCollator, labels_of
 from ..errors import HfTaggerError
 from ..evaluation.metrics import TaggingMetrics
 
@@ -71,9 +71,10 @@ class ClipEvaluation:
             on_step: Called after every batch.
 
         Returns:
-            Probabilities float64 ``[clips, labels]``; class indices ``[clips]`` or 0/1 ``[clips, labels]`` of the
-            labelled clips, None if there are none; and metrics over the labelled clips, with ``loss``, the mean over
-            clips of the loss of a clip's mean probabilities.
+            Probabilities float64 ``[clips, labels]``; class indices ``[clips]`` or 0/1 ``[clips, labels]``, NaN where
+            unknown, of the labelled clips, None if there are none; and metrics over what is known of the labelled
+            clips, with ``loss``, the mean over clips (multi-label: over known labels of clips) of the loss of a clip's
+            mean probabilities.
 
         Raises:
             HfTaggerError: If an output is NaN or infinite.
@@ -100,9 +101,8 @@ class ClipEvaluation:
         return probabilities, *self._score(clips, probabilities)
 
     def references(self, clips: PreparedClips) -> np.ndarray:
-        """Class indices ``[clips]`` or 0/1 ``[clips, labels]`` of the labelled clips."""
-        labels = [clips.labels[index] for index in clips.labelled]
-        return encode_labels(labels, self.problem_type, self.num_labels)
+        """Class indices ``[clips]`` or 0/1 ``[clips, labels]``, NaN where unknown, of the labelled clips."""
+        return labels_of(clips, self.problem_type, self.num_labels)
 
     def _share_buffers(self, model: torch.nn.Module) -> None:
         """Gives all processes the batch norms' statistics of the first one, which are those that get saved.
@@ -150,8 +150,9 @@ class ClipEvaluation:
 
 
 def _clip_loss(probabilities: np.ndarray, labels: np.ndarray, problem_type: str) -> float:
-    """Mean negative log-likelihood of the clips' mean probabilities."""
+    """Mean negative log-likelihood of the clips' mean probabilities; of multi-label data over what is known."""
     bounded = np.clip(probabilities, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
     if problem_type == MULTI_LABEL:
-        return float(-(labels * np.log(bounded) + (1 - labels) * np.log1p(-bounded)).mean())
+        losses = -(labels * np.log(bounded) + (1 - labels) * np.log1p(-bounded))  # NaN where a label is unknown
+        return float(np.nanmean(losses))
     return float(-np.log(bounded[np.arange(len(labels)), labels]).mean())

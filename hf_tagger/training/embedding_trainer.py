@@ -148,10 +148,11 @@ class _EmbeddedWindows(Dataset):
         return len(self.positions)
 
     def __getitem__(self, item: int) -> dict:
-        """``input_values`` float32 ``[hidden]`` or ``[layers + 1, hidden]``, and ``labels`` or ``clip_index``."""
+        """``input_values`` float32 ``[hidden]`` or ``[layers + 1, hidden]``, and labels or ``clip_index``."""
         position = self.positions[item]
         clip = int(self.windows.clip_indices[position])
         embedding = torch.from_numpy(np.array(self.embeddings[self.windows.rows[position]]))
         if self.with_labels:
-            return {"input_values": embedding, "labels": self.clips.labels[clip]}
+            labels, unknown = self.clips.labels[clip], self.clips.unknown_labels[clip]
+            return {"input_values": embedding, "labels": labels, "unknown_labels": unknown}
         return {"input_values": embedding, "clip_index": clip}

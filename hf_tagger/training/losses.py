@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 
 from ..data.base import MULTI_LABEL
 from ..data.pcm import PreparedClips
-from ..data.windows import encode_labels
+from ..data.windows import labels_of
 from ..errors import RecipeError
 from ..loss_arguments import LossArguments
 from ..models.windowed_classification import classification_loss
@@ -22,7 +22,7 @@ _SMALLEST = torch.finfo(torch.float32).tiny  # as the base of a power: at 0 the 
 
 
 def label_counts(clips: PreparedClips, num_labels: int, problem_type: str) -> np.ndarray:
-    """How many of the labelled clips carry each label.
+    """How many of the labelled clips are known to carry each label.
 
     Args:
         clips: The training split.
@@ -32,13 +32,21 @@ def label_counts(clips: PreparedClips, num_labels: int, problem_type: str) -> np
     Returns:
         int64 ``[C]``.
     """
-    labels = encode_labels([clips.labels[index] for index in clips.labelled], problem_type, num_labels)
+    labels = labels_of(clips, problem_type, num_labels)
     if problem_type == MULTI_LABEL:
-        return np.count_nonzero(labels, axis=0)
+        return np.count_nonzero(labels == 1, axis=0)  # NaN, an unknown label, is not 0 either
     return np.bincount(labels, minlength=num_labels)
 
 
-def balanced_weights(label_counts: np.ndarray, clips: int, problem_type: str, bound: float) -> np.ndarray:
+def known_counts(clips: PreparedClips, num_labels: int, problem_type: str) -> np.ndarray:
+    """Of how many clips it is known whether they carry each label; as :func:`label_counts`."""
+    labels = labels_of(clips, problem_type, num_labels)
+    if problem_type == MULTI_LABEL:
+        return np.count_nonzero(~np.isnan(labels), axis=0)
+    return np.full(num_labels, len(labels))
+
+
+def balanced_weights(label_counts: np.ndarray, clips: int | np.ndarray, problem_type: str, bound: float) -> np.ndarray:
     """Weights with which rare labels count as much as frequent ones.
 
     Multi-label: (N − n) / n for a label's positives, so that they weigh together as much as its negatives; it is the
@@ -49,7 +57,7 @@ def balanced_weights(label_counts: np.ndarray, clips: int, problem_type: str, bo
 
     Args:
         label_counts: n, clips that carry each label, ``[C]``.
-        clips: N, labelled clips.
+        clips: N, labelled clips, or those for which each label is known, ``[C]``.
         problem_type: The dataset's.
         bound: Weights outside [1 / bound, bound] are set to the nearer end.
 
@@ -63,7 +71,11 @@ def balanced_weights(label_counts: np.ndarray, clips: int, problem_type: str, bo
 
 
 def build_loss(
-    arguments: LossArguments, problem_type: str, label_counts: np.ndarray, clips: int, label_smoothing: float = 0.0
+    arguments: LossArguments,
+    problem_type: str,
+    label_counts: np.ndarray,
+    clips: int | np.ndarray,
+    label_smoothing: float = 0.0,
 ) -> nn.Module:
     """The loss that a recipe asks for, called with logits ``[B, C]`` and labels; see :class:`LabelsLoss`.
 
@@ -71,7 +83,7 @@ def build_loss(
         arguments: The recipe's ``loss``.
         problem_type: The dataset's.
         label_counts: What :func:`label_counts` returned, ``[C]``; read for balanced weights only.
-        clips: Number of labelled training clips.
+        clips: Number of labelled training clips, or what :func:`known_counts` returned, ``[C]``.
         label_smoothing: Share ε of the target that is spread evenly over the classes, or, multi-label, over 0 and 1.
 
     Raises:

@@ -17,13 +17,13 @@ from ..arguments import TaggingArguments
 from ..data.base import MULTI_LABEL
 from ..data.pcm import PreparedClips
 from .checkpoints import HEAD_MODULES
-from .losses import label_counts
+from .losses import known_counts, label_counts
 
 _PSEUDO_COUNT = 0.5  # of every outcome (Jeffreys' prior), so that no label is impossible or certain
 
 
 def label_shares(clips: PreparedClips, num_labels: int, problem_type: str) -> np.ndarray:
-    """Each label's share of the labelled clips, smoothed into (0, 1).
+    """Each label's share of the clips of which it is known whether they carry it, smoothed into (0, 1).
 
     Args:
         clips: The training split.
@@ -34,7 +34,9 @@ def label_shares(clips: PreparedClips, num_labels: int, problem_type: str) -> np
         float64 ``[C]``; of single labels the sum is 1.
     """
     counts = label_counts(clips, num_labels, problem_type) + _PSEUDO_COUNT
-    return counts / (len(clips.labelled) + 2 * _PSEUDO_COUNT) if problem_type == MULTI_LABEL else counts / counts.sum()
+    if problem_type != MULTI_LABEL:
+        return counts / counts.sum()
+    return counts / (known_counts(clips, num_labels, problem_type) + 2 * _PSEUDO_COUNT)
 
 
 def starting_shares(

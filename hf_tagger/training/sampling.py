@@ -28,7 +28,8 @@ class BalancedSampler(Sampler[int]):
     al. 2023, "Dataset Balancing Can Hurt Model Performance", https://arxiv.org/abs/2307.00079).
 
     Windows without any label count together as one label more, but come no more often than without balancing: they show
-    what labels are not, and there is nothing rare in them.
+    what labels are not, and there is nothing rare in them. A label that is unknown counts as little as an absent one:
+    n is what training sees of a label.
 
     The order depends on seed and epoch alone: it is the same in every process (Accelerate gives each its batches) and
     when an epoch is resumed in its middle. An epoch has as many windows as the data set.

@@ -16,7 +16,7 @@ from ..loss_arguments import LossArguments
 from ..models.input_features import input_features
 from ..models.windowed_classification import training_loss
 from .augment import Augmentation
-from .losses import build_loss, label_counts
+from .losses import build_loss, known_counts, label_counts
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class WindowLoss:
             arguments.loss or LossArguments(),
             config.problem_type,
             label_counts(clips, config.num_labels, config.problem_type),
-            len(clips.labelled),
+            known_counts(clips, config.num_labels, config.problem_type),
             arguments.label_smoothing_factor,
         ).to(arguments.device)
         self._features = input_features(feature_extractor)

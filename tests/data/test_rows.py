@@ -59,6 +59,31 @@ def test_rows_have_id_audio_labels_and_group(tmp_path):
     }
 
 
+def test_unknown_labels_are_one_column_more_in_all_splits(tmp_path):
+    clips = files(tmp_path)
+    clips["train"][0] = Clip("clip 0", "folder/0.wav", ("b",), "x", unknown_labels=("a",))
+    dataset = make(tmp_path, clips, problem_type=MULTI_LABEL)
+    assert [rows.column_names[-2:] for rows in dataset.values()] == [["group", "unknown_labels"]] * 3
+    assert dataset["train"].features["unknown_labels"] == dataset["train"].features["labels"]
+    assert dataset["train"]["unknown_labels"][:] == [[0], []]
+    assert dataset["test"]["unknown_labels"][:] == [[]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "unknown", "message"),
+    [
+        (("a",), ("a",), r"unknown labels must be some of those that a clip does not carry, .*; not so for clip 0\."),
+        ((), ("a", "b"), r"labels None where nothing is known; not so for clip 0\."),
+        ((), ("c",), r"unknown labels c\. Known are: a, b\."),
+    ],
+)
+def test_a_label_is_carried_absent_or_unknown(tmp_path, labels, unknown, message):
+    clips = files(tmp_path)
+    clips["train"][0] = Clip("clip 0", "folder/0.wav", labels, "x", unknown_labels=unknown)
+    with pytest.raises(DatasetError, match=message):
+        make(tmp_path, clips, problem_type=MULTI_LABEL)
+
+
 def test_several_labels_are_a_list_of_class_indices(tmp_path):
     clips = files(tmp_path)
     clips["train"][0] = Clip("clip 0", "folder/0.wav", ("b", "a", "b"), "x")

@@ -10,7 +10,7 @@ from hf_tagger.data.windows import EvaluationWindows, TrainingWindows, WindowCol
 LENGTHS = [100, 25, 7, 60]
 
 
-def ramp_clips(lengths=LENGTHS, labels=None, scale=1.0):
+def ramp_clips(lengths=LENGTHS, labels=None, scale=1.0, unknown_labels=None):
     """Clips whose sample number n has the value n (times scale), so that a window shows where it was cut."""
     store = Dataset.from_dict(
         {
@@ -29,6 +29,8 @@ def ramp_clips(lengths=LENGTHS, labels=None, scale=1.0):
             "group": ["g"] * len(lengths),
         }
     )
+    if unknown_labels is not None:
+        rows = rows.add_column("unknown_labels", unknown_labels)
     return PreparedClips(rows, store, range(len(lengths)), sampling_rate=10)
 
 

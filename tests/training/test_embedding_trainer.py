@@ -64,6 +64,16 @@ def test_the_scores_are_those_of_the_whole_model(checkpoints, tmp_path):
     assert np.ptp(scores, axis=0).min() > 1e-3
 
 
+def test_unknown_labels_of_a_clip_are_unknown_for_each_of_its_embeddings(checkpoints, tmp_path):
+    trainer = trainer_of(checkpoints["mert"], tmp_path)
+    windows = trainer.train_dataset
+    windows.clips.unknown_labels[0] = [1, 2]  # the first clip carries label 0
+    own = [item for item, clip in enumerate(windows.indices) if clip == 0]
+    assert len(own) > 1
+    labels = trainer.data_collator([windows[item] for item in own])["labels"]
+    np.testing.assert_array_equal(labels, [[1, np.nan, np.nan]] * len(own))
+
+
 def test_a_checkpoint_holds_the_head_and_a_resumed_run_ends_like_an_undisturbed_one(checkpoints, tmp_path):
     class Stop(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
