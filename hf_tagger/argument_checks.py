@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import typing
-from dataclasses import is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from types import UnionType
 from typing import Union, get_args, get_origin
 
@@ -79,12 +79,24 @@ def from_mapping(argument_class: type, mapping: object, field: str) -> tuple[obj
             problems.append(f"{field}.{name}: {value!r} is not of type {type_name(hints[name])}")
         else:
             values[name] = value
+    problems += [
+        f"{field}.{entry.name}: a value is needed"
+        for entry in fields(argument_class)
+        if entry.name not in mapping and entry.default is MISSING and entry.default_factory is MISSING
+    ]
     if problems:
         return None, problems
     try:
         return argument_class(**values), []
     except RecipeError as error:
         return None, [f"{field}.{problem}" for problem in error.problems]
+
+
+def plain(value: object) -> object:
+    """Arguments as a recipe has them: mappings, lists of mappings, and enumerations by their value."""
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return asdict(value) if is_dataclass(value) else getattr(value, "value", value)
 
 
 def fits(value: object, annotation: object) -> bool:

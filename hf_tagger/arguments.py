@@ -6,18 +6,19 @@ Each class checks itself when it is made and reports all of its mistakes at once
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from transformers import TrainingArguments
 from transformers.integrations import INTEGRATION_TO_CALLBACK
 
-from .argument_checks import from_mapping, range_problems, space_problems
+from .argument_checks import from_mapping, plain, range_problems, space_problems
 from .augmentation_arguments import AugmentationArguments
 from .data_arguments import DataArguments
 from .errors import RecipeError
 from .loss_arguments import LossArguments
 from .model_arguments import ModelArguments
+from .optimizer_arguments import OptimizerPhase, phase_problems
 
 __all__ = ["DataArguments", "ModelArguments", "TaggingArguments"]
 
@@ -48,6 +49,13 @@ class TaggingArguments(TrainingArguments):
         metadata={
             "help": "Factor of the learning rate from one layer of the encoder to the one below it, such as 0.75. "
             "Default: all layers learn at the same rate."
+        },
+    )
+    optimizer_phases: list[dict[str, Any]] | None = field(
+        default=None,
+        metadata={
+            "help": "One optimizer after another, such as [{epochs: 80, optimizer: adam, learning_rate: 1e-4}, …]; a "
+            "phase starts with the best weights so far. Default: one optimizer, optim."
         },
     )
     ema_decay: float | None = field(
@@ -179,6 +187,7 @@ class TaggingArguments(TrainingArguments):
                 made, mistakes = from_mapping(argument_class, mapping, name)
                 setattr(self, name, made)
                 problems += mistakes
+        problems += self._make_phases()
         if self.sampling == "balanced" and getattr(self.loss, "class_weights", None) == "balanced":
             problems.append(
                 "sampling and loss.class_weights: balanced twice, rare labels would weigh too much; keep one"
@@ -192,7 +201,22 @@ class TaggingArguments(TrainingArguments):
         if self.as_given["metric_for_best_model"] is None:
             self.metric_for_best_model = self.greater_is_better = None
 
+    def _make_phases(self) -> list[str]:
+        """Makes ``optimizer_phases`` of the recipe's mappings; returns what is wrong."""
+        phases, problems = [], []
+        for number, phase in enumerate(self.optimizer_phases or (), start=1):
+            if isinstance(phase, OptimizerPhase):
+                phases.append(phase)
+            else:
+                made, mistakes = from_mapping(OptimizerPhase, phase, f"optimizer_phases, phase {number}")
+                phases.append(made)
+                problems += mistakes
+        if phases and not problems:
+            self.optimizer_phases = phases
+            problems = phase_problems(phases, self)
+        return problems
+
     def to_dict(self) -> dict[str, Any]:
         """As in transformers, for logs; nested arguments as mappings."""
-        nested = {name: getattr(self, name) for name in _MAPPINGS if is_dataclass(getattr(self, name))}
-        return {**super().to_dict(), **{name: asdict(value) for name, value in nested.items()}}
+        nested = {name: plain(getattr(self, name)) for name in (*_MAPPINGS, "optimizer_phases")}
+        return {**super().to_dict(), **nested}

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
+from .argument_checks import plain
 from .arguments import DataArguments, ModelArguments, TaggingArguments
 from .data import argument_problems
 from .errors import RecipeError
@@ -131,8 +132,7 @@ def resolved_recipe(data: DataArguments, model: ModelArguments, training: Taggin
         value = training.as_given[field.name]
         ours = field.name in always or field.name not in stock or _default(field) != stock[field.name]
         if field.name not in _NOT_OF_THE_EXPERIMENT and (ours or value != stock[field.name]):
-            value = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
-            recipe[field.name] = getattr(value, "value", value)  # enumerations by their value
+            recipe[field.name] = plain(value)
     recipe["metric_for_best_model"] = training.metric_for_best_model  # chosen by the problem type if not given
     if training.mixed_precision in ("fp16", "bf16"):  # accelerate's configuration may have asked for it
         recipe[training.mixed_precision] = True

@@ -73,9 +73,11 @@ class ConversionError(Exception):
 def write_recipe(recipe: dict, path: str | Path) -> None:
     """Writes a recipe that starts with the command that runs it again."""
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120)
-    Path(path).write_text(
+    unfinished = Path(f"{path}.unfinished")  # a crash leaves the recipe that is there whole
+    unfinished.write_text(
         f"# accelerate launch scripts/finetune.py {path} --output_dir ANOTHER_FOLDER\n{text}", encoding="utf-8"
     )
+    unfinished.replace(path)
 
 
 def read_flag_value(text: str, problems: list[str]) -> object:
@@ -108,6 +110,8 @@ def convert(parser: HfArgumentParser, name: str, annotation: object, value: obje
         return None
     if kinds & {dict} and not (isinstance(value, str) and kinds & {str} and not value.lstrip().startswith("{")):
         return _convert_mapping(name, value, kinds)
+    if dict in _item_kinds(annotation):
+        return _convert_mappings(name, value)
     if kinds - {type(None)} == {bool}:
         if isinstance(value, bool) or str(value).lower() in ("true", "false"):
             return str(value).lower() == "true"
@@ -136,6 +140,23 @@ def _convert_mapping(name: str, value: object, kinds: set) -> object:
     if not isinstance(value, dict):
         raise ConversionError(f"{name}: a mapping {{name: value}} is expected, received {value!r}")
     return json.dumps(value) if str in kinds else value  # TrainingArguments takes such fields as JSON text
+
+
+def _convert_mappings(name: str, value: object) -> list[dict]:
+    problems: list[str] = []
+    value = read_flag_value(value, problems) if isinstance(value, str) else value
+    if not problems and not (isinstance(value, list) and value and all(isinstance(item, dict) for item in value)):
+        problems.append(f"a list of mappings [{{name: value}}, …] is expected, received {value!r}")
+    if problems:
+        raise ConversionError(f"{name}: {'; '.join(problems)}")
+    return value
+
+
+def _item_kinds(annotation: object) -> set:
+    """The plain types of a list's items: ``list[dict[str, Any]] | None`` → {dict}; none for other annotations."""
+    if typing.get_origin(annotation) is list:
+        return _kinds(typing.get_args(annotation)[0])
+    return set().union(*(_item_kinds(option) for option in typing.get_args(annotation)))
 
 
 def _kinds(annotation: object) -> set:

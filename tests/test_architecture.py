@@ -29,6 +29,7 @@ FLOORS = [
         "loss_arguments",
         "lora_arguments",
         "model_arguments",
+        "optimizer_arguments",
         "recipe_values",
         "variants",
     ),

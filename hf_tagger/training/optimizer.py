@@ -9,10 +9,13 @@ from transformers import PreTrainedModel, Trainer
 from ..arguments import TaggingArguments
 from .checkpoints import HEAD_MODULES
 from .layers import layer_depths
+from .optimizer_phases import PhasedOptimizer
 
 
 def make_optimizer(model: nn.Module, tagger: PreTrainedModel, arguments: TaggingArguments) -> torch.optim.Optimizer:
-    """The recipe's optimizer (``optim``), with the groups of :func:`parameter_groups`."""
+    """The recipe's optimizer (``optim`` or ``optimizer_phases``), with the groups of :func:`parameter_groups`."""
+    if arguments.optimizer_phases is not None:
+        return PhasedOptimizer(parameter_groups(model, tagger, arguments), arguments.optimizer_phases)
     optimizer_class, options = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
     return optimizer_class(parameter_groups(model, tagger, arguments), **options)
 
@@ -28,7 +31,8 @@ def parameter_groups(model: nn.Module, tagger: PreTrainedModel, arguments: Taggi
     Args:
         model: What is trained: the tagger, or the tagger in a wrapper (peft), or its head alone.
         tagger: The tagger.
-        arguments: ``learning_rate``, ``head_learning_rate``, ``layer_decay`` and ``weight_decay`` are read.
+        arguments: ``learning_rate``, ``head_learning_rate``, ``layer_decay`` and ``weight_decay`` are read; with
+            ``optimizer_phases`` a group's weight decay is the highest of the phases'.
 
     Returns:
         Groups with ``params``, ``lr`` and ``weight_decay``, the fastest learning one first.
@@ -37,12 +41,13 @@ def parameter_groups(model: nn.Module, tagger: PreTrainedModel, arguments: Taggi
         RecipeError: With ``layer_decay``, if the model has no encoder with layers.
     """
     decayed = set(Trainer.get_decay_parameter_names(None, model))
+    weight_decay = max([arguments.weight_decay, *(phase.weight_decay for phase in arguments.optimizer_phases or ())])
     rates = _learning_rates(tagger, arguments)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, value in model.named_parameters():
         if value.requires_grad:
             rate = rates.get(id(value), arguments.learning_rate)
-            groups.setdefault((rate, arguments.weight_decay if name in decayed else 0.0), []).append(value)
+            groups.setdefault((rate, weight_decay if name in decayed else 0.0), []).append(value)
     ordered = sorted(groups.items(), key=lambda item: item[0], reverse=True)
     return [{"params": values, "lr": rate, "weight_decay": decay} for (rate, decay), values in ordered]
 

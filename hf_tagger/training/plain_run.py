@@ -23,7 +23,7 @@ from ..evaluation.metrics import DEFAULT_METRIC
 from ..models.input_features import input_features
 from .clip_evaluation import ClipEvaluation
 from .sampling import balanced_sampler
-from .trainer import check_training
+from .training_checks import check_training
 from .weight_average import WeightAverage
 from .window_loss import WindowLoss
 
@@ -36,6 +36,7 @@ def refuse_unsupported(arguments: TaggingArguments, model_arguments: ModelArgume
         "eval_strategy: steps": arguments.eval_strategy == "steps",
         "save_strategy: steps": arguments.save_strategy == "steps",
         "lr_scheduler_type: reduce_lr_on_plateau": arguments.lr_scheduler_type == SchedulerType.REDUCE_ON_PLATEAU,
+        "optimizer_phases": arguments.optimizer_phases is not None,
         "torch_compile": arguments.torch_compile,
         "gradient_checkpointing": arguments.gradient_checkpointing,
         "unfreeze_layers_per_epoch": model_arguments.unfreeze_layers_per_epoch is not None,

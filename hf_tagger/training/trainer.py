@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 from peft import PeftModel
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, SchedulerType
@@ -23,8 +23,10 @@ from ..evaluation.metrics import DEFAULT_METRIC, check_selectable
 from ..models.input_features import input_features
 from .clip_evaluation import ClipEvaluation
 from .optimizer import make_optimizer
+from .optimizer_phases import PhaseStart, phase_schedule
 from .preemption import StopOnSignal
 from .sampling import balanced_sampler
+from .training_checks import check_training
 from .unfreezing import GradualUnfreezing
 from .weight_average import WeightAverage
 from .window_loss import WindowLoss
@@ -90,14 +92,18 @@ class TaggingTrainer(Trainer):
             return
         if eval_dataset is not None:
             self._check_metric(eval_dataset)
-        if args.ema_decay is not None and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
-            raise HfTaggerError(
-                "ema_decay: not possible with FSDP or DeepSpeed, which shard the weights; leave it out."
-            )
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            for name in ("ema_decay", "optimizer_phases"):
+                if getattr(args, name) is not None:
+                    raise HfTaggerError(
+                        f"{name}: not possible with FSDP or DeepSpeed, which shard the weights; leave it out."
+                    )
         self._unfreeze_layers_per_epoch = unfreeze_layers_per_epoch
         self._sampler = balanced_sampler(train_dataset, args)
         self.add_callback(_Progress(self, train_dataset))
         self.add_callback(StopOnSignal())
+        if args.optimizer_phases is not None:
+            self.add_callback(PhaseStart(self))
         self.adopt(self.model, frozen)
 
     def adopt(self, model: torch.nn.Module, frozen: Sequence[torch.nn.Module]) -> None:
@@ -123,6 +129,17 @@ class TaggingTrainer(Trainer):
         if self.optimizer is None:
             self.optimizer = make_optimizer(self.model if model is None else model, self.tagger, self.args)
         return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
+        """The recipe's schedule, or the learning rates of its optimizer's phases."""
+        phases = self.args.optimizer_phases
+        if phases is not None and self.lr_scheduler is None:
+            self.lr_scheduler = phase_schedule(optimizer or self.optimizer, phases, num_training_steps)
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def load_best_weights(self) -> None:
+        """Goes on with the weights of the best checkpoint so far."""
+        super()._load_best_model()
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The loss of windows, the same for every family; stock models bring losses that know no tags."""
@@ -242,13 +259,19 @@ class _Progress(TrainerCallback):
     def on_step_begin(self, args, state, control, **kwargs):
         self.trainer.window_loss.begin_step(state.global_step)
 
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        if self.trainer.accelerator.scaler is not None:
+            self.loss_scale = self.trainer.accelerator.scaler.get_scale()
+
     def on_optimizer_step(self, args, state, control, **kwargs):
-        if self.trainer.accelerator.optimizer_step_was_skipped:
+        # By the scale: accelerate's optimizer_step_was_skipped does not see what fused optimizers skip by themselves.
+        scaler = self.trainer.accelerator.scaler
+        if scaler is not None and scaler.get_scale() < self.loss_scale:
             self.trainer._overflowed_steps += 1
             logger.warning(
                 "Step %d was skipped: gradients overflowed in fp16; the loss scale is now %g.",
                 state.global_step + 1,
-                self.trainer.accelerator.scaler.get_scale(),
+                scaler.get_scale(),
             )
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -259,24 +282,6 @@ class _Progress(TrainerCallback):
         if self.trainer.average is not None:  # no best checkpoint was loaded: the last average is the result
             self.trainer.average.swap()
             self.trainer.average = None
-
-
-def check_training(model: torch.nn.Module, args: TaggingArguments, windows: int) -> None:
-    """Finds what would stop the run later, and keeps batch norms from a batch of one, which has no variance."""
-    if args.gradient_checkpointing and not getattr(model, "supports_gradient_checkpointing", False):
-        raise HfTaggerError(f"gradient_checkpointing: {type(model).__name__} does not support it; leave it out.")
-    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    if not any(id(parameter) in trained for norm in norms for parameter in norm.parameters()):
-        return
-    if min(args.per_device_train_batch_size, windows) < 2:
-        raise HfTaggerError(
-            f"{type(model).__name__} has batch norms, which need at least two windows a step; there are {windows} "
-            f"windows an epoch in batches of {args.per_device_train_batch_size}. Raise per_device_train_batch_size "
-            f"or crops_per_clip."
-        )
-    if args.world_size == 1 and windows % args.per_device_train_batch_size == 1:
-        args.dataloader_drop_last = True  # the window left over comes in another epoch: the order changes
 
 
 def _plateau_follows_the_metric(args: TaggingArguments) -> None:

@@ -1,0 +1,121 @@
+"""One optimizer after another in one training (a recipe's ``optimizer_phases``), through transformers' ``Trainer``.
+
+Won et al. 2020 train MagnaTagATune's taggers so: Adam, then SGD at falling rates, and each phase starts with the best
+weights so far (https://arxiv.org/abs/2006.00751, section 4.2; the numbers of epochs are those of their code,
+https://github.com/minzwon/sota-music-tagging-models/blob/master/training/solver.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import TrainerCallback
+
+from ..optimizer_arguments import OptimizerPhase
+
+if TYPE_CHECKING:
+    from .trainer import TaggingTrainer
+
+logger = logging.getLogger(__name__)
+
+_CLASSES = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+
+class PhasedOptimizer(torch.optim.Optimizer):
+    """An optimizer that hands its steps to that of the current phase.
+
+    A phase of the same kind as the one before keeps its state (the momentum), another one begins without.
+
+    Args:
+        groups: Groups with ``params``, ``lr`` and ``weight_decay``; where the weight decay is 0 it stays 0, elsewhere
+            it is that of the phase.
+        phases: The phases.
+
+    Attributes:
+        phase: Number of the current phase, from 0.
+    """
+
+    def __init__(self, groups: Sequence[dict[str, Any]], phases: Sequence[OptimizerPhase]):
+        self.phases, self.phase, self._current = list(phases), 0, None
+        super().__init__(groups, {"lr": phases[0].learning_rate, "weight_decay": 0.0})
+        self.enter(0)
+
+    def enter(self, phase: int) -> None:
+        """Begins a phase."""
+        chosen = self.phases[phase]
+        kind = _CLASSES[chosen.optimizer]
+        if type(self._current) is not kind:
+            self._current = kind([{"params": group["params"]} for group in self.param_groups], lr=chosen.learning_rate)
+        for own, group in zip(self._current.param_groups, self.param_groups, strict=True):
+            own |= chosen.options | {"weight_decay": chosen.weight_decay if group["weight_decay"] else 0.0}
+        self.phase = phase
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One step of the current phase's optimizer, at the learning rates of this one's groups."""
+        self._pass_on_rates()
+        return self._current.step(closure)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The current optimizer's state, and the number of its phase."""
+        self._pass_on_rates()  # the schedule has moved on since the last step
+        return {**self._current.state_dict(), "phase": self.phase}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on in the phase of a saved state."""
+        self.enter(state_dict["phase"])
+        self._current.load_state_dict({name: value for name, value in state_dict.items() if name != "phase"})
+        for own, group in zip(self._current.param_groups, self.param_groups, strict=True):
+            group["lr"] = own["lr"]
+
+    def _pass_on_rates(self) -> None:
+        for own, group in zip(self._current.param_groups, self.param_groups, strict=True):
+            own["lr"] = group["lr"]
+
+
+def phase_schedule(optimizer: torch.optim.Optimizer, phases: Sequence[OptimizerPhase], steps: int) -> LambdaLR:
+    """Learning rates that follow the phases; rates of layers and heads stay in proportion.
+
+    Args:
+        optimizer: The optimizer, or accelerate's wrapper of it.
+        phases: The phases.
+        steps: Steps of the whole training.
+    """
+    ends = list(itertools.accumulate(phase.epochs for phase in phases))
+
+    def factor(step: int) -> float:
+        epoch = step * ends[-1] // max(steps, 1)
+        return phases[_phase_at(ends, epoch)].learning_rate / phases[0].learning_rate
+
+    return LambdaLR(optimizer, factor)
+
+
+class PhaseStart(TrainerCallback):
+    """Begins a phase at its first epoch, with the weights of the best checkpoint so far.
+
+    Args:
+        trainer: The trainer.
+    """
+
+    def __init__(self, trainer: TaggingTrainer):
+        self._trainer = trainer
+        self._ends = list(itertools.accumulate(phase.epochs for phase in trainer.args.optimizer_phases))
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        """Does nothing within a phase, so that a resumed run does it neither twice nor not at all."""
+        optimizer = self._trainer.optimizer
+        optimizer = getattr(optimizer, "optimizer", optimizer)  # accelerate's wrapper
+        phase = _phase_at(self._ends, round(state.epoch or 0, 6))
+        if phase == optimizer.phase:
+            return
+        self._trainer.load_best_weights()
+        optimizer.enter(phase)
+        logger.warning("Phase %d of the optimizer begins: %s.", phase + 1, optimizer.phases[phase])
+
+
+def _phase_at(ends: Sequence[int], epoch: float) -> int:
+    return min(sum(epoch >= end for end in ends), len(ends) - 1)
