@@ -1,5 +1,6 @@
 """A run that is killed and resumed ends with the weights of a run that was left alone."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,7 +9,10 @@ import time
 
 import pytest
 from safetensors.torch import load_file
-from script_runner import ROOT, TINY, environment
+from script_runner import ROOT, TINY, environment, load_script
+
+from hf_tagger.training.build import load_saved_model
+from hf_tagger.training.run_folder import last_checkpoint
 
 RECIPE = [
     "scripts/finetune.py",
@@ -37,8 +41,8 @@ IN_STEPS = [
 ]
 
 
-def start(folder, *options):
-    command = [sys.executable, *RECIPE, *IN_STEPS, "--output_dir", str(folder), *options]
+def start(folder, *options, crash=()):
+    command = [sys.executable, *crash, *RECIPE, *IN_STEPS, "--output_dir", str(folder), *options]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
@@ -78,3 +82,43 @@ def test_sigkill_in_the_middle_of_an_epoch_costs_nothing_but_time(tmp_path):
     expected, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("undisturbed", "killed"))
     assert expected.keys() == resumed.keys()
     assert all(expected[name].equal(resumed[name]) for name in expected)
+
+
+CRASHES = {  # where the run dies: the checkpoint that is left
+    "evaluation": 10,
+    "weights of a checkpoint": 10,
+    "optimizer of a checkpoint": 10,
+    "state of a checkpoint": 10,
+    "deletion of a checkpoint": 30,  # 10 is deleted, or 20 if 10 is the best
+    "final weights": 69,
+    "report": 69,
+}
+# An average of the weights is one more file that has to fit the others; two checkpoints are kept.
+AVERAGED = ["--ema_decay", "0.9", "--per_device_eval_batch_size", "4", "--save_total_limit", "2"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("averaged")
+    load_script("finetune").main([*RECIPE[1:], *IN_STEPS, *AVERAGED, "--output_dir", str(folder)])
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", CRASHES)
+def test_a_crash_in_evaluation_or_saving_leaves_the_checkpoint_before_it(undisturbed, tmp_path, point):
+    process = start(tmp_path, *AVERAGED, crash=["tests/scripts/crashing_run.py", point])
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL, output[-4_000:]
+    checkpoint = last_checkpoint(tmp_path)
+    assert checkpoint == str(tmp_path / f"checkpoint-{CRASHES[point]}")
+    load_saved_model(checkpoint)
+
+    load_script("finetune").main(
+        [*RECIPE[1:], *IN_STEPS, *AVERAGED, "--output_dir", str(tmp_path), "--resume_from_checkpoint"]
+    )
+    expected, resumed = (load_file(folder / "model.safetensors") for folder in (undisturbed, tmp_path))
+    assert expected.keys() == resumed.keys()
+    assert all(expected[name].equal(resumed[name]) for name in expected)
+    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (undisturbed, tmp_path)]
+    assert metrics[0]["test"] == metrics[1]["test"]
