@@ -99,6 +99,19 @@ def plain(value: object) -> object:
     return asdict(value) if is_dataclass(value) else getattr(value, "value", value)
 
 
+def with_nested_value(mapping: object, keys: list[str], value: object) -> dict:
+    """A copy of a mapping with one value, which may lie in mappings within it; what is no mapping is replaced.
+
+    Args:
+        mapping: The mapping.
+        keys: The key of every level, as ``["gain", "probability"]``.
+        value: The value.
+    """
+    mapping = mapping if isinstance(mapping, dict) else {}
+    inner = with_nested_value(mapping.get(keys[0]), keys[1:], value) if keys[1:] else value
+    return {**mapping, keys[0]: inner}
+
+
 def fits(value: object, annotation: object) -> bool:
     """Whether a YAML value is of a field's type; whole numbers are numbers, but true is no number."""
     origin = get_origin(annotation)

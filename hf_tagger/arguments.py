@@ -12,7 +12,7 @@ from typing import Any, Literal
 from transformers import TrainingArguments
 from transformers.integrations import INTEGRATION_TO_CALLBACK
 
-from .argument_checks import from_mapping, plain, range_problems, space_problems
+from .argument_checks import from_mapping, plain, range_problems, space_problems, with_nested_value
 from .augmentation_arguments import AugmentationArguments
 from .data_arguments import DataArguments
 from .errors import RecipeError
@@ -215,6 +215,24 @@ class TaggingArguments(TrainingArguments):
             self.optimizer_phases = phases
             problems = phase_problems(phases, self)
         return problems
+
+    def set_values(self, values: dict[str, Any]) -> None:
+        """Changes fields, such as ``learning_rate`` or ``loss.gamma``; names of other arguments are passed over.
+
+        Raises:
+            RecipeError: If a mapping's value is not possible.
+        """
+        problems = []
+        for name, value in values.items():
+            field_name, *keys = name.split(".")
+            if field_name in _MAPPINGS and keys:
+                mapping = with_nested_value(plain(getattr(self, field_name)), keys, value)
+                value, mistakes = from_mapping(_MAPPINGS[field_name], mapping, field_name)
+                problems += mistakes
+            if field_name in self.as_given:
+                setattr(self, field_name, value)
+        if problems:
+            raise RecipeError(problems, "the search space")
 
     def to_dict(self) -> dict[str, Any]:
         """As in transformers, for logs; nested arguments as mappings."""

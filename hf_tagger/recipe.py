@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
-from .argument_checks import plain
+from .argument_checks import plain, with_nested_value
 from .arguments import DataArguments, ModelArguments, TaggingArguments
 from .data import argument_problems
 from .errors import RecipeError
@@ -23,6 +24,7 @@ from .variants import FIELD, folder_above, form_problems, one_variant, take_vari
 
 _ARGUMENT_CLASSES = (DataArguments, ModelArguments, TaggingArguments)
 _BARE_VALUES = {"resume_from_checkpoint": "last"}  # what a text field means when its flag is given without a value
+_DOTTED_KEYS = ("search_space",)  # mappings whose keys are names of fields, such as lora.rank
 _SECRETS = ("hub_token",)
 # Set by the machine or the moment, not by the experiment: left out of the written recipe.
 _NOT_OF_THE_EXPERIMENT = (
@@ -42,7 +44,8 @@ def parse_recipe(
     """Reads ``[RECIPE.yaml] [--variant NAME] [--field value …]``.
 
     A flag overrides the recipe. A boolean flag may stand alone (``--bf16``), and so may ``--resume_from_checkpoint``.
-    One value of the model's configuration: ``--model_config.num_channels 32``. ``--help`` prints every field.
+    One value of a mapping: ``--model_config.num_channels 32``, ``--augmentation.gain.probability 1``. ``--help`` prints
+    every field.
 
     Args:
         argv: The command line without the program's name; default: that of this process.
@@ -159,13 +162,23 @@ def _check_names(arguments: dict[type, object], check_model: bool) -> list[str]:
         if metric not in known:
             problems.append(f"metric_for_best_model: {metric!r} is not known; known are: {', '.join(known)}")
     if TaggingArguments in arguments:
-        names = {field.name for kind in (ModelArguments, TaggingArguments) for field in dataclasses.fields(kind)}
-        problems += [
-            f"search_space.{name}: there is no such field of the model or of training"
-            for name in arguments[TaggingArguments].search_space or {}
-            if name.partition(".")[0] not in names
-        ]
+        problems += _search_problems(arguments[TaggingArguments])
     return problems
+
+
+def _search_problems(training: TaggingArguments) -> list[str]:
+    """Fields of the search space that do not exist, and values that a training mapping does not allow."""
+    names = {field.name for kind in (ModelArguments, TaggingArguments) for field in dataclasses.fields(kind)}
+    problems: dict[str, None] = {}  # each once
+    for name, choice in (training.search_space or {}).items():
+        if name.partition(".")[0] not in names:
+            problems[f"search_space.{name}: there is no such field of the model or of training"] = None
+        for value in choice if isinstance(choice, list) else (choice["low"], choice["high"]):
+            try:
+                copy.copy(training).set_values({name: value})
+            except RecipeError as error:
+                problems |= dict.fromkeys(f"search_space.{problem}" for problem in error.problems)
+    return list(problems)
 
 
 def _parser() -> HfArgumentParser:
@@ -232,8 +245,9 @@ def _apply_flags(given: dict, argv: list[str], problems: list[str]) -> None:
             mapping = given.get(name)
             if isinstance(mapping, str):
                 mapping = read_flag_value(mapping, problems)
-            mapping = mapping if isinstance(mapping, dict) else {}
-            given[name] = {**mapping, key: read_flag_value(" ".join(values), problems) if values else True}
+            keys = [key] if name in _DOTTED_KEYS else key.split(".")
+            value = read_flag_value(" ".join(values), problems) if values else True
+            given[name] = with_nested_value(mapping, keys, value)
         elif not values:
             given[name] = _BARE_VALUES.get(name, True)
         else:

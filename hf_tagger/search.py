@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from .argument_checks import with_nested_value
 from .arguments import DataArguments, ModelArguments, TaggingArguments
 from .data import TaggingDatasetDict
 from .data.pcm import PreparedClips
@@ -84,10 +85,8 @@ def with_values(arguments: ModelArguments, values: dict) -> ModelArguments:
 
 
 def _nested(mapping: dict, values: dict) -> dict:
-    mapping = dict(mapping)
     for name, value in values.items():
-        name, dot, key = name.partition(".")
-        mapping[name] = {**(mapping.get(name) or {}), key: value} if dot else value
+        mapping = with_nested_value(mapping, name.split("."), value)
     return mapping
 
 

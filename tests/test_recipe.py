@@ -2,6 +2,7 @@ import pytest
 import yaml
 
 from hf_tagger import RecipeError, parse_recipe
+from hf_tagger.augmentation_arguments import GainArguments
 from hf_tagger.recipe import resolved_recipe
 from hf_tagger.recipe_values import write_recipe
 
@@ -138,6 +139,30 @@ def test_one_value_of_the_models_configuration_can_be_overridden(recipe):
     assert model.model_config == {"num_channels": 16}
     _, model, _ = parse_recipe(["--model_config", "{num_channels: 16}", "--model_config.residual", "true"])
     assert model.model_config == {"num_channels": 16, "residual": True}
+
+
+def test_one_value_of_a_mapping_within_a_mapping_can_be_overridden(recipe):
+    path = recipe("augmentation: {gain: {decibels: [-3, 3]}}\n")
+    flags = ["--augmentation.gain.probability", "1", "--augmentation.mixup.alpha=0.4", "--augmentation.polarity", "{}"]
+    augmentation = parse_recipe([path, *flags])[2].augmentation
+    assert augmentation.gain == GainArguments(probability=1, decibels=[-3, 3])
+    assert augmentation.mixup.alpha == 0.4
+    assert set(augmentation.active()) == {"gain", "mixup", "polarity"}
+    space = parse_recipe(["--search_space.lora.rank", "[2, 4]"])[2].search_space
+    assert space == {"lora.rank": [2, 4]}
+
+
+def test_a_search_changes_values_within_the_mappings_of_training(recipe):
+    path = recipe("loss: {name: focal}\naugmentation: {mixup: {}}\n")
+    training = parse_recipe([path])[2]
+    training.set_values({"loss.gamma": 3.0, "augmentation.mixup.alpha": 0.7, "learning_rate": 0.5, "lora.rank": 4})
+    assert (training.loss.name, training.loss.gamma) == ("focal", 3.0)
+    assert training.augmentation.mixup.alpha == 0.7
+    assert training.learning_rate == 0.5
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe([path, "--search_space.loss.gama", "[1, 2]", "--search_space.augmentation.mixup.alpha", "[-1]"])
+    assert "search_space.loss.gama: 'gama' is not known; did you mean 'gamma'?" in str(caught.value)
+    assert "search_space.augmentation.mixup.alpha: -1 is out of range" in str(caught.value)
 
 
 def test_a_flag_whose_value_was_forgotten_is_a_mistake():

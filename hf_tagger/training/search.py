@@ -53,9 +53,7 @@ class SearchTrainer(TaggingTrainer):
     def call_model_init(self, trial=None) -> torch.nn.Module:
         """A new model for a trial, whose values are taken over before anything is made of them."""
         values = suggest(trial, self._space)
-        for name, value in values.items():
-            if hasattr(self.args, name):
-                setattr(self.args, name, value)
+        self.args.set_values(values)
         model, frozen = self._build(values)
         self.adopt(model.to(self.args.device), frozen)
         return model
