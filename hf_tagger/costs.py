@@ -18,7 +18,18 @@ from .training.freezing import freeze, freeze_unused
 
 _REPETITIONS = 5  # the median of five is that of a run which neither another process nor a first call disturbed
 _CLIP_SECONDS = 60
-_MIXED = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def mixed_precision(device: str, precision: str | None) -> contextlib.AbstractContextManager:
+    """A context of mixed precision.
+
+    Args:
+        device: Type of the device, such as ``cuda``.
+        precision: ``fp16`` or ``bf16``; None for float32.
+    """
+    if precision is None:
+        return contextlib.nullcontext()
+    return torch.autocast(device, dtype={"fp16": torch.float16, "bf16": torch.bfloat16}[precision])
 
 
 @dataclass(frozen=True)
@@ -58,16 +69,12 @@ def measure_costs(
     """
     tagger = Tagger(model, feature_extractor, device)
 
-    def mixed() -> contextlib.AbstractContextManager:
-        dtype = _MIXED.get(precision)
-        return contextlib.nullcontext() if dtype is None else torch.autocast(tagger.device.type, dtype=dtype)
-
     samples = max(_CLIP_SECONDS * tagger.sampling_rate, feature_extractor.window_samples)  # windows may be longer
     noise = 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(0))
     waveform = noise.numpy()
 
     def tag() -> None:
-        with mixed():
+        with mixed_precision(tagger.device.type, precision):
             tagger.probabilities(waveform)
 
     tagging = _median_seconds(tag, tagger.device)
@@ -83,7 +90,7 @@ def measure_costs(
         module.eval()
 
     def step() -> None:
-        with mixed():
+        with mixed_precision(tagger.device.type, precision):
             loss = training_loss(model(**compute_features(windows)), labels, model.config)
         loss.backward()
         optimizer.step()

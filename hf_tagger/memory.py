@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import resource
 import sys
@@ -11,12 +10,12 @@ from dataclasses import dataclass
 import torch
 
 from .arguments import ModelArguments
+from .costs import mixed_precision
 from .models import MODELS
 from .training.trained_part import choose_trained_part
 
 _GIBIBYTE = 2**30
 _STEPS = 2  # the second one has the optimizer's state
-_MIXED = {"fp16": torch.float16, "bf16": torch.bfloat16}
 _LABELS = 50
 
 PUBLISHED = {
@@ -111,8 +110,7 @@ def _train(sender, size, way, batch_size, window_seconds, precision, device) -> 
     labels = torch.zeros(batch_size, _LABELS, device=device)
     before = _now(device)
     for _ in range(_STEPS):
-        mixed = contextlib.nullcontext() if precision is None else torch.autocast(device, dtype=_MIXED[precision])
-        with mixed:
+        with mixed_precision(device, precision):
             loss = trained(windows, labels=labels).loss
         loss.backward()
         optimizer.step()

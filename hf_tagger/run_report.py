@@ -37,8 +37,6 @@ from .training.trainer import TaggingTrainer
 
 _PACKAGES = ("transformers", "datasets", "accelerate", "peft", "torch", "torchaudio")
 _TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")  # no run repeats them
-
-
 # Numbers that differ by less are the same: float32 sums in another order, as on another machine.
 _ROUNDING = 1e-5
 # recipe.yaml has them, the card's copy does not. Its snippet names the run's folder, so that it runs as printed, until

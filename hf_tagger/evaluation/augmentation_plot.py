@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from ..augmentation_arguments import AugmentationArguments
 from ..models.frontends import MelDecibels
 from ..training.augment import Augmentation
-from .plots import PathLike, _house_style, _save
+from .plots import PathLike, house_style, save_figure
 
 # The spectrogram of Won et al. 2020 (https://arxiv.org/abs/2006.00751), which most of our models read.
 _N_FFT, _HOP_LENGTH, _MEL_BINS = 512, 256, 128
@@ -51,7 +51,7 @@ class Panel:
 
 def plot_augmentation(panels: Sequence[Panel], sampling_rate: int, path: PathLike, title: str = "") -> None:
     """Writes :func:`augmentation_figure` as PNG."""
-    _save(augmentation_figure(panels, sampling_rate, title), path)
+    save_figure(augmentation_figure(panels, sampling_rate, title), path)
 
 
 def augmentation_panels(
@@ -89,7 +89,7 @@ def augmentation_panels(
     return panels
 
 
-@_house_style
+@house_style
 def augmentation_figure(panels: Sequence[Panel], sampling_rate: int, title: str = "") -> Figure:
     """Spectrograms side by side, all in the colours of the first.
 

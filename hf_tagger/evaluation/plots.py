@@ -31,7 +31,7 @@ _DPI = 150
 _TAGS_A_COLUMN = 50
 _NAMES_IN_FOOTNOTE = 8
 # From matplotlib's defaults, so that a user's matplotlibrc (or its text.usetex) cannot spoil a run's last minute.
-_house_style = style.context(
+house_style = style.context(
     [
         "default",
         {
@@ -51,22 +51,22 @@ _house_style = style.context(
 
 def plot_curves(log_history: Sequence[Mapping[str, Any]], metric_name: str, path: PathLike) -> None:
     """Writes :func:`curves_figure` as PNG."""
-    _save(curves_figure(log_history, metric_name), path)
+    save_figure(curves_figure(log_history, metric_name), path)
 
 
 def plot_confusion_matrix(
     references: Sequence[int], predictions: Sequence[int], label_names: Sequence[str], path: PathLike
 ) -> None:
     """Writes :func:`confusion_matrix_figure` as PNG."""
-    _save(confusion_matrix_figure(references, predictions, label_names), path)
+    save_figure(confusion_matrix_figure(references, predictions, label_names), path)
 
 
 def plot_per_tag_ap(per_label: Sequence[Mapping[str, Any]], path: PathLike) -> None:
     """Writes :func:`per_tag_ap_figure` as PNG."""
-    _save(per_tag_ap_figure(per_label), path)
+    save_figure(per_tag_ap_figure(per_label), path)
 
 
-@_house_style
+@house_style
 def curves_figure(log_history: Sequence[Mapping[str, Any]], metric_name: str) -> Figure:
     """Loss and validation metric over epochs, the best epoch marked.
 
@@ -110,7 +110,7 @@ def curves_figure(log_history: Sequence[Mapping[str, Any]], metric_name: str) ->
     return figure
 
 
-@_house_style
+@house_style
 def confusion_matrix_figure(
     references: Sequence[int], predictions: Sequence[int], label_names: Sequence[str]
 ) -> Figure:
@@ -164,7 +164,7 @@ def confusion_matrix_figure(
     return figure
 
 
-@_house_style
+@house_style
 def per_tag_ap_figure(per_label: Sequence[Mapping[str, Any]]) -> Figure:
     """Average precision of every tag as bars, best first, with the prevalence that guessing would reach.
 
@@ -270,8 +270,9 @@ def _say(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=_GREY)
 
 
-@_house_style
-def _save(figure: Figure, path: PathLike) -> None:
+@house_style
+def save_figure(figure: Figure, path: PathLike) -> None:
+    """Writes a figure as PNG; folders are made as needed."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     # Without metadata the file does not depend on matplotlib's version string.
     figure.savefig(path, format="png", dpi=_DPI, bbox_inches="tight", metadata={"Software": None})

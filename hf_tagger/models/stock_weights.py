@@ -1,6 +1,7 @@
 """Weights of transformers' own audio models, read for a tagger that hears windows of another length."""
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -16,12 +17,30 @@ def load_stock_weights(model_class: type, name: str, config: PreTrainedConfig, *
         config: The model's configuration.
         **kwargs: For ``from_pretrained``.
     """
-    kwargs = {**kwargs, "ignore_mismatched_sizes": True}
+
+    def load(of_weights: PreTrainedConfig) -> PreTrainedModel:
+        return model_class.from_pretrained(name, config=of_weights, **{**kwargs, "ignore_mismatched_sizes": True})
+
+    return load_and_resize(load, config, lambda: AutoConfig.from_pretrained(name, trust_remote_code=False))
+
+
+def load_and_resize(
+    load: Callable[[PreTrainedConfig], PreTrainedModel],
+    config: PreTrainedConfig,
+    saved_config: Callable[[], PreTrainedConfig],
+) -> PreTrainedModel:
+    """Reads weights; those of an AST as long as they were saved, so that its position embeddings are resized, not new.
+
+    Args:
+        load: Reads the weights for a configuration.
+        config: The configuration that the model is to have.
+        saved_config: Reads the configuration that the weights were saved with.
+    """
     if not isinstance(config, ASTConfig):
-        return model_class.from_pretrained(name, config=config, **kwargs)
+        return load(config)
     as_saved = copy.deepcopy(config)
-    as_saved.max_length = AutoConfig.from_pretrained(name, trust_remote_code=False).max_length
-    model = model_class.from_pretrained(name, config=as_saved, **kwargs)
+    as_saved.max_length = saved_config().max_length
+    model = load(as_saved)
     resize_position_embeddings(model, config.max_length)
     return model
 

@@ -6,6 +6,7 @@ Transformers' ``Trainer`` keeps the same things; a run of either leaves the same
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -139,17 +140,15 @@ class PlainRun:
             self._log_loss(window_loss.further_losses())
         if self.args.eval_strategy == "no":
             return
-        if self.average is not None:
-            self.average.swap()
-        _, _, metrics = self._evaluation.run(model, self._evaluation.dataloader(self.validation))
-        self._log({f"eval_{name}": value for name, value in metrics.items()})
-        score = metrics[self.args.metric_for_best_model.removeprefix("eval_")]
-        better = -score if self.args.metric_for_best_model.endswith("loss") else score
-        if better > self._better:
-            self._better, self.state.best_metric, self.state.best_global_step = better, score, self.state.global_step
-            self._best = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
-        if self.average is not None:
-            self.average.swap()
+        with nullcontext() if self.average is None else self.average.applied():
+            _, _, metrics = self._evaluation.run(model, self._evaluation.dataloader(self.validation))
+            self._log({f"eval_{name}": value for name, value in metrics.items()})
+            score = metrics[self.args.metric_for_best_model.removeprefix("eval_")]
+            better = -score if self.args.metric_for_best_model.endswith("loss") else score
+            if better > self._better:
+                self._better, self.state.best_metric = better, score
+                self.state.best_global_step = self.state.global_step
+                self._best = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
 
     def finish(self, model: nn.Module, splits: dict[str, PreparedClips]) -> dict[str, PredictionOutput]:
         """Takes the best weights, saves the model, and predicts some splits."""

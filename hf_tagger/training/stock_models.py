@@ -8,7 +8,6 @@ ignore and our evaluation and prediction read.
 
 from __future__ import annotations
 
-import copy
 import math
 
 from transformers import (
@@ -28,7 +27,7 @@ from ..arguments import ModelArguments
 from ..errors import RecipeError
 from ..models import MODELS, list_models
 from ..models.filterbank import frames_of, samples_of
-from ..models.stock_weights import resize_position_embeddings
+from ..models.stock_weights import load_and_resize
 from .checkpoints import UNREADABLE, expanded, load_weights, reason_of, saved_config
 
 CITATIONS = {
@@ -207,10 +206,8 @@ def load_stock_model(
         config: The model's configuration with the dataset's labels.
         model_class: Class with ``from_pretrained``: the tagger, or the encoder alone.
     """
-    if not isinstance(config, ASTConfig):
-        return load_weights(model_class, name, config, new_head=True)
-    as_saved = copy.deepcopy(config)
-    as_saved.max_length = saved_config(name).max_length  # so that its position embeddings are read …
-    model = load_weights(model_class, name, as_saved, new_head=True)
-    resize_position_embeddings(model, config.max_length)  # … and then resized instead of made anew
-    return model
+    return load_and_resize(
+        lambda of_weights: load_weights(model_class, name, of_weights, new_head=True),
+        config,
+        lambda: saved_config(name),
+    )
