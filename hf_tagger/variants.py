@@ -76,7 +76,7 @@ def one_variant(given: dict, name: str | None, problems: list[str], path: str = 
         received = f"there is no variant {name!r}" if name else "the recipe holds several experiments"
         problems.append(
             f"{FIELD}: {received}; choose one with {FLAG}: {', '.join(variants)}. All of them, one after the other: "
-            f"python scripts/study.py inputs RECIPE"
+            f"python scripts/study.py variants RECIPE"
         )
         return common
     chosen = dict(common)

@@ -1,6 +1,7 @@
 """Train every variant of a study recipe under one budget, and put their numbers and costs into one table.
 
 python scripts/study.py inputs recipes/study_inputs.yaml --dataset_root ~/data/magnatagatune
+python scripts/study.py variants recipes/study_augmentation.yaml --dataset_root ~/data/magnatagatune
 
 Each further flag is a field of the recipe and holds for all variants. A finished variant is not trained again, one that
 was cut off goes on from its last checkpoint; --overwrite_output_dir trains anew. Each variant has its own folder in
@@ -65,7 +66,11 @@ def read_command_line(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("study", choices=["inputs"], help="inputs: models and front ends under the same budget")
+    parser.add_argument(
+        "study",
+        choices=["inputs", "variants"],
+        help="inputs: models and front ends under the same budget; variants: whatever else a recipe's variants change",
+    )
     parser.add_argument("recipe", help="a recipe with variants; it comes right after the study's name")
     parser.add_argument(
         "--only", nargs="+", metavar="VARIANT", help="train only these; the table holds all finished ones"

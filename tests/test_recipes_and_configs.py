@@ -45,6 +45,8 @@ def test_the_promised_recipes_and_configurations_are_there():
         "mel_vae_gtzan",
         "mel_cnn_artist20",
         "study_inputs",
+        "study_augmentation",
+        "short_cnn_mtat_paper",
         "mert_gtzan_lora",
         "mert_fma_small_lora",
         "mert_artist20_lora",
@@ -75,12 +77,20 @@ def test_a_recipe_parses_and_starts_with_the_command_that_runs_it(path, checkpoi
         assert "--dataset_root" in first_line
 
 
+# What a study varies; everything else is the same for all of its variants.
+VARIED = {
+    "study_inputs": ("inputs", {"model_type", "model_config", "model_name_or_path"}),
+    "study_augmentation": ("variants", {"augmentation", "seed"}),
+}
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=by_name)
-def test_a_study_starts_with_the_command_that_runs_it_and_its_variants_share_everything_but_the_model(path):
+def test_a_study_starts_with_the_command_that_runs_it_and_varies_one_thing(path):
+    command, varied = VARIED[path.stem]
     first_line = path.read_text(encoding="utf-8").splitlines()[0]
-    assert first_line.startswith(f"# python scripts/study.py inputs recipes/{path.name} --dataset_root")
+    assert first_line.startswith(f"# python scripts/study.py {command} recipes/{path.name} --dataset_root")
     variants = yaml.safe_load(path.read_text(encoding="utf-8"))["variants"]
-    assert all(set(fields) <= {"model_type", "model_config", "model_name_or_path"} for fields in variants.values())
+    assert all(set(fields) <= varied for fields in variants.values())
 
 
 @pytest.mark.parametrize(("path", "name"), VARIANTS, ids=[f"{path.stem}-{name}" for path, name in VARIANTS])

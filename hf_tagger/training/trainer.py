@@ -22,6 +22,7 @@ from ..errors import DatasetError, HfTaggerError
 from ..evaluation.metrics import DEFAULT_METRIC, check_selectable
 from ..models.input_features import input_features
 from .clip_evaluation import ClipEvaluation
+from .memory_format import channels_last_on_cpu
 from .optimizer import make_optimizer
 from .optimizer_phases import PhaseStart, phase_schedule
 from .preemption import StopOnSignal
@@ -84,6 +85,7 @@ class TaggingTrainer(Trainer):
         )
         # Stock models take keyword arguments for their loss; ours is a mean, which Trainer scales for accumulation.
         self.model_accepts_loss_kwargs = False
+        channels_last_on_cpu(self.model, args.device)
         self.evaluation = ClipEvaluation(self.accelerator, args, config, self._evaluation_windows, self._outputs)
         self._features = input_features(feature_extractor)
         self.average: WeightAverage | None = None
@@ -115,6 +117,7 @@ class TaggingTrainer(Trainer):
         """
         args = self.args
         self.tagger = model.get_base_model() if isinstance(model, PeftModel) else model
+        channels_last_on_cpu(model, args.device)
         self.window_loss = WindowLoss(self.tagger, self.processing_class, args, self.train_dataset.clips, frozen)
         self.average = None if args.ema_decay is None else WeightAverage(model, args.ema_decay)
         for callback in (GradualUnfreezing, EarlyStoppingCallback):

@@ -36,8 +36,9 @@ def test_two_processes_evaluate_to_the_numbers_of_one(tmp_path, best):
 @pytest.mark.slow
 def test_the_plain_loop_in_two_processes_has_the_losses_and_numbers_of_the_trainer(tmp_path):
     options = [
-        "--max_steps", "12", "--per_device_train_batch_size", "4", "--logging_strategy", "steps", "--logging_steps", "1",
-        "--ema_decay", "0.9", "--augmentation", "{gain: {}, mixup: {}}", "--cache_dir", tmp_path / "cache",
+        "--max_steps", "12", "--per_device_train_batch_size", "4", "--logging_strategy", "steps",
+        "--logging_steps", "1", "--ema_decay", "0.9", "--augmentation", "{gain: {}, mixup: {}}",
+        "--cache_dir", tmp_path / "cache",
     ]  # fmt: skip
     histories, results = [], []
     for script in ("finetune", "finetune_no_trainer"):

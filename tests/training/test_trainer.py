@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "data"))
 import test_windows
@@ -167,3 +168,20 @@ def test_evaluation_memory_does_not_grow_with_the_number_of_windows(tmp_path):
     output = trainer.predict(clips)
     assert largest == 3  # the batch size
     assert output.predictions.shape == (3, 2)
+
+
+def test_on_a_cpu_convolutions_compute_channels_last_and_are_saved_as_ever(tmp_path):
+    model, extractor = tiny_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    clips = ramp_clips([4_000, 7_000, 9_000])
+    with torch.no_grad():
+        expected = model.eval()(torch.from_numpy(clips.read(1))[None]).logits
+    trainer = trainer_of(model, extractor, tmp_path, eval_dataset=clips)
+    weights = [module.weight for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert len(weights) >= 3
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(torch.from_numpy(clips.read(1))[None]).logits, expected)
+    trainer.save_model()
+    saved = load_file(tmp_path / "model.safetensors")
+    assert all(value.is_contiguous() and value.equal(before[name]) for name, value in saved.items())
