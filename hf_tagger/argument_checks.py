@@ -112,6 +112,13 @@ def with_nested_value(mapping: object, keys: list[str], value: object) -> dict:
     return {**mapping, keys[0]: inner}
 
 
+def with_nested_values(mapping: dict, values: dict[str, object]) -> dict:
+    """A copy of a mapping with other values; ``lora.rank`` is the value ``rank`` of the mapping ``lora``."""
+    for name, value in values.items():
+        mapping = with_nested_value(mapping, name.split("."), value)
+    return mapping
+
+
 def fits(value: object, annotation: object) -> bool:
     """Whether a YAML value is of a field's type; whole numbers are numbers, but true is no number."""
     origin = get_origin(annotation)

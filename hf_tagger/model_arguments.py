@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from .argument_checks import from_mapping, range_problems
+from .argument_checks import from_mapping, range_problems, with_nested_values
 from .errors import RecipeError
 from .lora_arguments import LoraArguments
 
@@ -152,6 +152,16 @@ class ModelArguments:
                 problems.append(f"{name}: {getattr(self, name)!r} is not known; it must be one of {options}")
         if problems:
             raise RecipeError(problems, "the model arguments")
+
+    def with_values(self, values: dict[str, Any]) -> ModelArguments:
+        """These arguments with other values, such as ``lora.rank``; names of other arguments are passed over.
+
+        Raises:
+            RecipeError: If a value is not possible.
+        """
+        own = {entry.name for entry in fields(self)}
+        changed = {name: value for name, value in values.items() if name.partition(".")[0] in own}
+        return ModelArguments(**with_nested_values(asdict(self), changed))
 
     @property
     def changes_feature_statistics(self) -> bool:

@@ -162,12 +162,12 @@ def _check_names(arguments: dict[type, object], check_model: bool) -> list[str]:
         if metric not in known:
             problems.append(f"metric_for_best_model: {metric!r} is not known; known are: {', '.join(known)}")
     if TaggingArguments in arguments:
-        problems += _search_problems(arguments[TaggingArguments])
+        problems += _search_problems(arguments[TaggingArguments], arguments.get(ModelArguments))
     return problems
 
 
-def _search_problems(training: TaggingArguments) -> list[str]:
-    """Fields of the search space that do not exist, and values that a training mapping does not allow."""
+def _search_problems(training: TaggingArguments, model: ModelArguments | None) -> list[str]:
+    """Fields of the search space that do not exist, and values that are not possible."""
     names = {field.name for kind in (ModelArguments, TaggingArguments) for field in dataclasses.fields(kind)}
     problems: dict[str, None] = {}  # each once
     for name, choice in (training.search_space or {}).items():
@@ -176,6 +176,8 @@ def _search_problems(training: TaggingArguments) -> list[str]:
         for value in choice if isinstance(choice, list) else (choice["low"], choice["high"]):
             try:
                 copy.copy(training).set_values({name: value})
+                if model is not None:
+                    model.with_values({name: value})
             except RecipeError as error:
                 problems |= dict.fromkeys(f"search_space.{problem}" for problem in error.problems)
     return list(problems)

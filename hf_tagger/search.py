@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
 import torch
 
-from .argument_checks import with_nested_value
+from .argument_checks import with_nested_values
 from .arguments import DataArguments, ModelArguments, TaggingArguments
 from .data import TaggingDatasetDict
 from .data.pcm import PreparedClips
@@ -50,7 +49,7 @@ def search(
     shares = starting_shares(clips["train"], len(dataset.label_names), dataset.problem_type, arguments)
 
     def build(values: dict) -> tuple[torch.nn.Module, list]:
-        own = with_values(model_arguments, values)
+        own = model_arguments.with_values(values)
         plan = plan_model(own)
         set_feature_statistics(plan, clips["train"])
         return choose_trained_part(build_model(plan, dataset.label_names, dataset.problem_type, shares), own)
@@ -73,21 +72,8 @@ def search(
     folder = Path(arguments.output_dir)
     (folder / SEARCH_FILE).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     recipe.pop("search_space")
-    write_recipe(_nested(recipe, result["best"]["values"]), folder / BEST_RECIPE)
+    write_recipe(with_nested_values(recipe, result["best"]["values"]), folder / BEST_RECIPE)
     return _summary(result, folder)
-
-
-def with_values(arguments: ModelArguments, values: dict) -> ModelArguments:
-    """Model arguments with a trial's values; names with a dot go into a mapping, as ``lora.rank`` does."""
-    names = {field.name for field in dataclasses.fields(ModelArguments)}
-    own = {name: value for name, value in values.items() if name.partition(".")[0] in names}
-    return ModelArguments(**_nested(dataclasses.asdict(arguments), own))
-
-
-def _nested(mapping: dict, values: dict) -> dict:
-    for name, value in values.items():
-        mapping = with_nested_value(mapping, name.split("."), value)
-    return mapping
 
 
 def _summary(result: dict, folder: Path) -> str:

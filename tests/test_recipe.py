@@ -148,8 +148,8 @@ def test_one_value_of_a_mapping_within_a_mapping_can_be_overridden(recipe):
     assert augmentation.gain == GainArguments(probability=1, decibels=[-3, 3])
     assert augmentation.mixup.alpha == 0.4
     assert set(augmentation.active()) == {"gain", "mixup", "polarity"}
-    space = parse_recipe(["--search_space.lora.rank", "[2, 4]"])[2].search_space
-    assert space == {"lora.rank": [2, 4]}
+    space = parse_recipe(["--search_space.model_config.num_channels", "[2, 4]"])[2].search_space
+    assert space == {"model_config.num_channels": [2, 4]}
 
 
 def test_a_search_changes_values_within_the_mappings_of_training(recipe):
@@ -163,6 +163,8 @@ def test_a_search_changes_values_within_the_mappings_of_training(recipe):
         parse_recipe([path, "--search_space.loss.gama", "[1, 2]", "--search_space.augmentation.mixup.alpha", "[-1]"])
     assert "search_space.loss.gama: 'gama' is not known; did you mean 'gamma'?" in str(caught.value)
     assert "search_space.augmentation.mixup.alpha: -1 is out of range" in str(caught.value)
+    with pytest.raises(RecipeError, match=r"search_space\.lora: needs a pretrained model"):
+        parse_recipe([path, "--search_space.lora.rank", "[2, 4]"])
 
 
 def test_a_flag_whose_value_was_forgotten_is_a_mistake():
