@@ -7,7 +7,9 @@ import torch
 from script_runner import ROOT, TINY, load_script
 
 from hf_tagger import HfTaggerError, RecipeError
+from hf_tagger.command_line import INTERRUPTED_STATUS
 from hf_tagger.costs import measure_costs
+from hf_tagger.errors import Interrupted
 from hf_tagger.evaluation.study_table import study_row, study_table
 from hf_tagger.study import read_variants, run_costs
 from hf_tagger.training.build import load_saved_model
@@ -349,3 +351,13 @@ def test_a_run_without_scores_is_explained():
     assert (only_test["split"], only_test["accuracy"]) == ("test", 0.5)
     undefined = {"test": {"ap_macro": None}, "validation": {"ap_macro": 0.5}, "protocol": protocol}
     assert study_row("a", undefined, {})["split"] == "validation"
+
+
+def test_a_study_that_is_asked_to_stop_trains_nothing_further(tmp_path):
+    recipe = tmp_path / "study.yaml"
+    recipe.write_text(STUDY, encoding="utf-8")
+    calls = []
+    study = load_study(calls, lambda argv: INTERRUPTED_STATUS)
+    with pytest.raises(Interrupted, match=r"spectrogram was asked to stop\. The same command goes on with it"):
+        study.main(["variants", str(recipe), "--output_dir", str(tmp_path / "runs"), *TINY])
+    assert len(calls) == 1
