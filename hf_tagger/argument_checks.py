@@ -33,7 +33,7 @@ def space_problems(space: dict) -> list[str]:
     """What is wrong with the ranges and choices of a search space."""
     problems = []
     for name, choice in space.items():
-        if isinstance(choice, list) and choice:
+        if isinstance(choice, list) and choice and not any(isinstance(value, (dict, list)) for value in choice):
             continue
         ends = [choice.get(end) for end in ("low", "high")] if isinstance(choice, dict) else []
         good = (

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from transformers import TrainingArguments
 from transformers.integrations import INTEGRATION_TO_CALLBACK
 
-from .argument_checks import from_mapping, plain, range_problems, space_problems, with_nested_value
+from .argument_checks import from_mapping, plain, range_problems, space_problems, with_nested_values
 from .augmentation_arguments import AugmentationArguments
 from .data_arguments import DataArguments
 from .errors import RecipeError
@@ -55,7 +55,8 @@ class TaggingArguments(TrainingArguments):
         default=None,
         metadata={
             "help": "One optimizer after another, such as [{epochs: 80, optimizer: adam, learning_rate: 1e-4}, …]; a "
-            "phase starts with the best weights so far. Default: one optimizer, optim."
+            "phase starts with the best weights so far. num_train_epochs must be their sum, learning_rate that of the "
+            "first, lr_scheduler_type constant. Default: one optimizer, optim."
         },
     )
     ema_decay: float | None = field(
@@ -204,6 +205,8 @@ class TaggingArguments(TrainingArguments):
     def _make_phases(self) -> list[str]:
         """Makes ``optimizer_phases`` of the recipe's mappings; returns what is wrong."""
         phases, problems = [], []
+        if self.optimizer_phases is not None and not self.optimizer_phases:
+            problems.append("optimizer_phases: the list is empty; name at least one phase, or leave it out")
         for number, phase in enumerate(self.optimizer_phases or (), start=1):
             if isinstance(phase, OptimizerPhase):
                 phases.append(phase)
@@ -216,23 +219,22 @@ class TaggingArguments(TrainingArguments):
             problems = phase_problems(phases, self)
         return problems
 
-    def set_values(self, values: dict[str, Any]) -> None:
-        """Changes fields, such as ``learning_rate`` or ``loss.gamma``; names of other arguments are passed over.
+    def with_values(self, values: dict[str, Any]) -> TaggingArguments:
+        """These arguments with other values, such as ``loss.gamma``; names of other arguments are passed over.
 
         Raises:
-            RecipeError: If a mapping's value is not possible.
+            RecipeError: If a value is not possible.
         """
-        problems = []
-        for name, value in values.items():
-            field_name, *keys = name.split(".")
-            if field_name in _MAPPINGS and keys:
-                mapping = with_nested_value(plain(getattr(self, field_name)), keys, value)
-                value, mistakes = from_mapping(_MAPPINGS[field_name], mapping, field_name)
-                problems += mistakes
-            if field_name in self.as_given:
-                setattr(self, field_name, value)
-        if problems:
-            raise RecipeError(problems, "the search space")
+        given = {entry.name: plain(self.as_given[entry.name]) for entry in fields(self) if entry.init}
+        own = {name: value for name, value in values.items() if name.partition(".")[0] in given}
+        return type(self)(**with_nested_values(given, own))
+
+    def set_values(self, values: dict[str, Any]) -> None:
+        """The same in place, for a trainer that has these arguments already."""
+        changed = self.with_values(values)
+        for name in {name.partition(".")[0] for name in values}:
+            if name in self.as_given:
+                setattr(self, name, getattr(changed, name))
 
     def to_dict(self) -> dict[str, Any]:
         """As in transformers, for logs; nested arguments as mappings."""

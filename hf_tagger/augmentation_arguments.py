@@ -40,7 +40,7 @@ class SpeedArguments:
 
     Ko et al. 2015, "Audio Augmentation for Speech Recognition"
     (https://www.isca-archive.org/interspeech_2015/ko15_interspeech.html), whose factors are 0.9 and 1.1: 1.8 semitones
-    down, 1.7 up. Where labels are about tempo or key, choose less. Factors are drawn in hundredths.
+    down, 1.7 up. Where labels are about tempo or key, choose less. Factors are whole hundredths.
     """
 
     probability: float = field(**_probability(0.5))
@@ -48,6 +48,13 @@ class SpeedArguments:
 
     def __post_init__(self) -> None:
         _check(self, intervals={"factors": (0.5, 2.0)})
+        if self.hundredths[0] > self.hundredths[1]:
+            raise RecipeError([f"factors: {self.factors!r} holds no whole hundredth; widen the interval"], _SOURCE)
+
+    @property
+    def hundredths(self) -> tuple[int, int]:
+        """Lowest and highest factor that is drawn, in hundredths."""
+        return math.ceil(round(self.factors[0] * 100, 6)), math.floor(round(self.factors[1] * 100, 6))
 
 
 @dataclass

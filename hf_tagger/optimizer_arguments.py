@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from .argument_checks import range_problems, unknown_name
@@ -61,8 +61,9 @@ class OptimizerPhase:
     @property
     def options(self) -> dict[str, float | bool]:
         """What PyTorch's optimizer takes besides parameters, learning rate and weight decay."""
-        given = {"momentum": self.momentum, "nesterov": self.nesterov}
-        return {name: value for name, value in given.items() if value is not None}
+        if self.optimizer != "sgd":
+            return {}
+        return {"momentum": self.momentum or 0.0, "nesterov": bool(self.nesterov)}
 
 
 def phase_problems(phases: list[OptimizerPhase], arguments: object) -> list[str]:
@@ -86,6 +87,10 @@ def phase_problems(phases: list[OptimizerPhase], arguments: object) -> list[str]
             arguments.lr_scheduler_type != "constant"
         ),
         "warmup_steps: the phases have no warm-up; set it to 0": arguments.warmup_steps != 0,
+        "eval_delay: the second phase may need a checkpoint before it; leave it out": bool(arguments.eval_delay),
+        f"{', '.join(_of_one_optimizer(arguments))}: each phase has its own optimizer; leave it out": (
+            len(_of_one_optimizer(arguments)) > 0
+        ),
         "search: it changes one optimizer's values; leave one of both out": arguments.search is not None,
         "ema_decay: a phase starts with the best weights, not with their average; leave it out": (
             arguments.ema_decay is not None
@@ -97,3 +102,10 @@ def phase_problems(phases: list[OptimizerPhase], arguments: object) -> list[str]
         ),
     }
     return [f"optimizer_phases with {sentence}" for sentence, is_wrong in wrong.items() if is_wrong]
+
+
+def _of_one_optimizer(arguments: object) -> list[str]:
+    """The fields of the one optimizer of a training without phases that are not as they are by default."""
+    names = ("optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "lr_scheduler_kwargs")
+    defaults = {entry.name: entry.default for entry in fields(arguments)}
+    return [name for name in names if getattr(arguments, name) != defaults[name]]

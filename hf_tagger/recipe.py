@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import difflib
 import sys
@@ -169,17 +168,28 @@ def _check_names(arguments: dict[type, object], check_model: bool) -> list[str]:
 def _search_problems(training: TaggingArguments, model: ModelArguments | None) -> list[str]:
     """Fields of the search space that do not exist, and values that are not possible."""
     names = {field.name for kind in (ModelArguments, TaggingArguments) for field in dataclasses.fields(kind)}
-    problems: dict[str, None] = {}  # each once
+    parser, annotations, problems = _parser(), _annotations(), {}  # each problem once
+    choices = {}
     for name, choice in (training.search_space or {}).items():
-        if name.partition(".")[0] not in names:
+        field = name.partition(".")[0]
+        if field not in names:
             problems[f"search_space.{name}: there is no such field of the model or of training"] = None
-        for value in choice if isinstance(choice, list) else (choice["low"], choice["high"]):
-            try:
-                copy.copy(training).set_values({name: value})
-                if model is not None:
-                    model.with_values({name: value})
-            except RecipeError as error:
-                problems |= dict.fromkeys(f"search_space.{problem}" for problem in error.problems)
+            continue
+        values = choice if isinstance(choice, list) else [choice["low"], choice["high"]]
+        try:
+            for value in values:
+                convert(parser, field, annotations[field], with_nested_value({}, name.split("."), value)[field])
+            choices[name] = values
+        except ConversionError as error:
+            problems[f"search_space.{error}"] = None
+    first = {name: values[0] for name, values in choices.items()}  # what one value needs another may bring
+    for name, values in choices.items():
+        for value in values:
+            for arguments in filter(None, (training, model)):
+                try:
+                    arguments.with_values(first | {name: value})
+                except RecipeError as error:
+                    problems |= dict.fromkeys(f"search_space.{problem}" for problem in error.problems)
     return list(problems)
 
 

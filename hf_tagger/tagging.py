@@ -12,7 +12,7 @@ from .models.input_features import input_features
 from .models.windowed_classification import MULTI_LABEL, average_windows
 from .models.windowing import cut_windows
 from .training.build import load_saved_model
-from .training.memory_format import channels_last_on_cpu
+from .training.memory_format import match_memory_format
 
 _WINDOWS_PER_BATCH = 16  # bounds the memory of long audio, for models whose configuration does not say it
 
@@ -29,7 +29,7 @@ class Tagger:
     def __init__(self, model: PreTrainedModel, feature_extractor: SequenceFeatureExtractor, device: str | None = None):
         self.device = chosen_device(device)
         self.model, self.feature_extractor = model.to(self.device).eval(), feature_extractor
-        channels_last_on_cpu(self.model, self.device)
+        match_memory_format(self.model, self.device)
         self.sampling_rate: int = feature_extractor.sampling_rate
         self._features = input_features(feature_extractor)
 

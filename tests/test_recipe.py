@@ -163,6 +163,15 @@ def test_a_search_changes_values_within_the_mappings_of_training(recipe):
         parse_recipe([path, "--search_space.loss.gama", "[1, 2]", "--search_space.augmentation.mixup.alpha", "[-1]"])
     assert "search_space.loss.gama: 'gama' is not known; did you mean 'gamma'?" in str(caught.value)
     assert "search_space.augmentation.mixup.alpha: -1 is out of range" in str(caught.value)
+    parse_recipe(["--search_space", "{loss.gamma: [1.0, 2.0], loss.name: [focal]}"])  # one needs the other
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(
+            ["--search_space", "{learning_rate: [-1, 0.1], sampling: [sometimes], head_dropout: [x], seed.x: [2]}"]
+        )
+    for part in ("learning_rate: -1", "sampling", "head_dropout", "seed"):
+        assert part in str(caught.value)
+    with pytest.raises(RecipeError, match=r"search_space\.augmentation: a list of values"):
+        parse_recipe(["--search_space", "{augmentation: [{mixup: {}}]}"])
     with pytest.raises(RecipeError, match=r"search_space\.lora: needs a pretrained model"):
         parse_recipe([path, "--search_space.lora.rank", "[2, 4]"])
 

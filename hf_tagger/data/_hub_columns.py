@@ -85,7 +85,9 @@ def _refuse_vectors(stated: Mapping[str, Dataset], column: str, kind: pa.DataTyp
     cells = [cell for rows in stated.values() for cell in _values(rows, column) if cell]
     values = {None if value is None or value != value else value for cell in cells for value in cell}
     repeated = any(len({*cell}) < len(cell) for cell in cells) or not pa.types.is_integer(kind)
-    if len({len(cell) for cell in cells}) == 1 and values <= {0, 1, None} and repeated:
+    lengths = {len(cell) for cell in cells}
+    # Of two numbers that are 0 and 1, every clip would have both labels.
+    if len(lengths) == 1 and values <= {0, 1, None} and (repeated or lengths == {2}):
         raise DatasetError(
             f"The column {column!r} holds lists of {len(cells[0])} zeros and ones, one a label; expected are the names "
             f"or the numbers of a clip's labels, such as [2, 5]. Say what the places of the lists stand for by "

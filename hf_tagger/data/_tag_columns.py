@@ -89,7 +89,7 @@ def _fields(rows: Dataset, split: str, column: str, names: Sequence[str]) -> dic
             f"The dictionaries of the column {column!r} (split {split}) have no {examples(missing)}; their keys are "
             f"{examples(list(features))}. Name in label_columns tags that every split has."
         )
-    return {name: _Tag(features[name], pc.struct_field(cells, name)) for name in names}
+    return {name: _Tag(features[name], pc.struct_field(cells, [name])) for name in names}
 
 
 def _places(rows: Dataset, split: str, column: str, names: Sequence[str]) -> dict[str, _Tag]:

@@ -129,6 +129,8 @@ def check_classes(facts: DatasetFacts, rows: TaggingDatasetDict) -> None:
     flat = labels if rows.problem_type == SINGLE_LABEL else labels.flatten()
     seen = set(flat.drop_null().to_pylist())
     unseen = [name for index, name in enumerate(rows.label_names) if index not in seen]
+    if not seen:
+        raise DatasetError(f"{facts.title}: no training clip is known to carry any label, so nothing can be learned.")
     if "unknown_labels" in rows["train"].column_names:
         _check_absence(facts, rows, seen)
     if not unseen:

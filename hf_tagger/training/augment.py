@@ -156,7 +156,8 @@ class Augmentation:
         lowest, highest = change.interval
         values = lowest + (highest - lowest) * place
         if change.step:
-            values = (values / change.step).round() * change.step
+            steps = round((highest - lowest) / change.step)
+            values = lowest + (place * (steps + 1)).floor().clamp(max=steps) * change.step
         self.last_draws[name] = {"chosen": chosen, **({change.unit: values} if change.unit else {})}
         return torch.where(chosen.unsqueeze(1), change.apply(waveforms, values, generator), waveforms)
 

@@ -33,7 +33,7 @@ class WaveformChange:
         unit: Name of the value that every clip draws, which is also the recipe's name of the interval; none is empty.
         interval: Lowest and highest value.
         apply: Waveforms ``[B, samples]``, values ``[B]`` and a generator → changed waveforms ``[B, samples]``.
-        step: Values are whole multiples of it; 0 for any value.
+        step: Values are the lowest one plus whole multiples of it; 0 for any value.
     """
 
     probability: float
@@ -50,7 +50,7 @@ def waveform_changes(arguments: AugmentationArguments, sampling_rate: int) -> di
         arguments: The recipe's ``augmentation``.
         sampling_rate: Rate of the waveforms in Hz.
     """
-    fastest = arguments.speed.factors[1] if arguments.speed else 1.0
+    slowest, fastest = (value / 100 for value in arguments.speed.hundredths) if arguments.speed else (1.0, 1.0)
     changes = {
         "speed": ("factors", lambda clips, factors, _: change_speed(clips, factors, fastest)),
         "time_shift": ("seconds", lambda clips, seconds, _: shift_in_time(clips, seconds, sampling_rate)),
@@ -61,13 +61,15 @@ def waveform_changes(arguments: AugmentationArguments, sampling_rate: int) -> di
         "noise": ("snr_decibels", add_white_noise),
     }
     active = arguments.active()
+    intervals = {"speed": (slowest, fastest)}  # of the whole hundredths within the recipe's
+    steps = {"speed": _SPEED_STEP}
     return {
         name: WaveformChange(
             active[name].probability,
             unit,
-            tuple(getattr(active[name], unit)) if unit else (0.0, 0.0),
+            intervals.get(name) or (tuple(getattr(active[name], unit)) if unit else (0.0, 0.0)),
             apply,
-            _SPEED_STEP if name == "speed" else 0.0,
+            steps.get(name, 0.0),
         )
         for name, (unit, apply) in changes.items()
         if name in active

@@ -23,7 +23,7 @@ from ..errors import RecipeError
 from ..evaluation.metrics import DEFAULT_METRIC
 from ..models.input_features import input_features
 from .clip_evaluation import ClipEvaluation
-from .memory_format import channels_last_on_cpu
+from .memory_format import match_memory_format
 from .sampling import balanced_sampler
 from .training_checks import check_training
 from .weight_average import WeightAverage
@@ -78,7 +78,7 @@ class PlainRun:
         self.state = TrainerState(epoch=0.0)
         self.sampler = balanced_sampler(windows, args)
         self.model.to(accelerator.device)
-        channels_last_on_cpu(self.model, accelerator.device)
+        match_memory_format(self.model, accelerator.device)
         self.average = None if args.ema_decay is None else WeightAverage(model, args.ema_decay)
         features = input_features(feature_extractor)
         self._evaluation = ClipEvaluation(

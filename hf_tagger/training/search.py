@@ -81,7 +81,7 @@ class SearchTrainer(TaggingTrainer):
             return better([metrics[metric], *earlier])
 
         best = self.hyperparameter_search(
-            hp_space=lambda trial: suggest(trial, self._space),
+            hp_space=lambda trial: {},  # transformers knows no mappings; the values are taken over with the model
             compute_objective=objective,
             n_trials=trials,
             direction=direction,

@@ -22,7 +22,7 @@ from ..errors import DatasetError, HfTaggerError
 from ..evaluation.metrics import DEFAULT_METRIC, check_selectable
 from ..models.input_features import input_features
 from .clip_evaluation import ClipEvaluation
-from .memory_format import channels_last_on_cpu
+from .memory_format import match_memory_format
 from .optimizer import make_optimizer
 from .optimizer_phases import PhaseStart, phase_schedule
 from .preemption import StopOnSignal
@@ -85,7 +85,7 @@ class TaggingTrainer(Trainer):
         )
         # Stock models take keyword arguments for their loss; ours is a mean, which Trainer scales for accumulation.
         self.model_accepts_loss_kwargs = False
-        channels_last_on_cpu(self.model, args.device)
+        match_memory_format(self.model, args.device)
         self.evaluation = ClipEvaluation(self.accelerator, args, config, self._evaluation_windows, self._outputs)
         self._features = input_features(feature_extractor)
         self.average: WeightAverage | None = None
@@ -117,7 +117,7 @@ class TaggingTrainer(Trainer):
         """
         args = self.args
         self.tagger = model.get_base_model() if isinstance(model, PeftModel) else model
-        channels_last_on_cpu(model, args.device)
+        match_memory_format(model, args.device)
         self.window_loss = WindowLoss(self.tagger, self.processing_class, args, self.train_dataset.clips, frozen)
         self.average = None if args.ema_decay is None else WeightAverage(model, args.ema_decay)
         for callback in (GradualUnfreezing, EarlyStoppingCallback):
@@ -135,14 +135,9 @@ class TaggingTrainer(Trainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
         """The recipe's schedule, or the learning rates of its optimizer's phases."""
-        phases = self.args.optimizer_phases
-        if phases is not None and self.lr_scheduler is None:
-            self.lr_scheduler = phase_schedule(optimizer or self.optimizer, phases, num_training_steps)
+        if self.args.optimizer_phases is not None and self.lr_scheduler is None:
+            self.lr_scheduler = phase_schedule(optimizer or self.optimizer)
         return super().create_scheduler(num_training_steps, optimizer)
-
-    def load_best_weights(self) -> None:
-        """Goes on with the weights of the best checkpoint so far."""
-        super()._load_best_model()
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The loss of windows, the same for every family; stock models bring losses that know no tags."""
@@ -262,19 +257,21 @@ class _Progress(TrainerCallback):
     def on_step_begin(self, args, state, control, **kwargs):
         self.trainer.window_loss.begin_step(state.global_step)
 
-    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+    def on_train_begin(self, args, state, control, **kwargs):
         if self.trainer.accelerator.scaler is not None:
             self.loss_scale = self.trainer.accelerator.scaler.get_scale()
 
     def on_optimizer_step(self, args, state, control, **kwargs):
         # By the scale: accelerate's optimizer_step_was_skipped does not see what fused optimizers skip by themselves.
-        scaler = self.trainer.accelerator.scaler
-        if scaler is not None and scaler.get_scale() < self.loss_scale:
+        if self.trainer.accelerator.scaler is None:
+            return
+        before, self.loss_scale = self.loss_scale, self.trainer.accelerator.scaler.get_scale()
+        if self.loss_scale < before:
             self.trainer._overflowed_steps += 1
             logger.warning(
                 "Step %d was skipped: gradients overflowed in fp16; the loss scale is now %g.",
                 state.global_step + 1,
-                scaler.get_scale(),
+                self.loss_scale,
             )
 
     def on_step_end(self, args, state, control, **kwargs):

@@ -210,6 +210,18 @@ def test_a_tag_that_is_never_known_to_be_absent_is_said(tmp_path, caplog):
     assert "no training clip is known not to carry voice. They cannot be learned" in caplog.text
 
 
+def test_training_clips_of_which_nothing_is_known_are_refused(tmp_path):
+    nothing = saved(tmp_path / "saved", train=tag_table([[None, None, None]] * 20))
+    with pytest.raises(DatasetError, match="no training clip is known to carry any label"):
+        load(nothing, tmp_path, label_columns=TAGS)
+
+
+def test_vectors_of_two_places_are_no_numbers_of_labels(tmp_path):
+    table = audio_table({"labels": List(Value("int64"))}, labels=[[1, 0], [0, 1]] * 10)
+    with pytest.raises(DatasetError, match="lists of 2 zeros and ones, one a label"):
+        load(saved(tmp_path / "saved", train=table), tmp_path, label_column="labels")
+
+
 def rows_of_a_folder(**cells):
     """Metadata of eight clips for training and four for validation and test each; cells are those of four clips."""
     return [

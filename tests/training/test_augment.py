@@ -7,7 +7,8 @@ import torch
 import torchaudio.functional as audio
 
 from hf_tagger.argument_checks import from_mapping
-from hf_tagger.augmentation_arguments import AugmentationArguments
+from hf_tagger.augmentation_arguments import AugmentationArguments, SpeedArguments
+from hf_tagger.errors import RecipeError
 from hf_tagger.training.augment import Augmentation
 from hf_tagger.training.augment_waveform import _change_speed_batched, change_speed
 from hf_tagger.training.mixing import draw_partners, draw_symmetric_beta
@@ -144,6 +145,17 @@ def test_speed_of_all_clips_at_once_as_on_a_gpu_equals_one_clip_after_the_other(
     before, factors = music(4, 8_000), torch.tensor([0.5, 0.93, 1.37, 2.0])
     batched = _change_speed_batched(before, (factors * 100).round().long(), fastest=2.0)
     torch.testing.assert_close(batched, change_speed(before, factors, fastest=2.0), atol=4e-6, rtol=0)
+
+
+def test_factors_are_whole_hundredths_within_the_interval_and_on_a_gpu_none_reads_beyond_the_clip():
+    augmentation = make(speed={"probability": 1, "factors": [0.944, 1.059]})  # a semitone down and up
+    augmentation.waveforms(music(200, 800), torch.zeros(200, dtype=torch.long))
+    factors = augmentation.last_draws["speed"]["factors"]
+    assert sorted({round(100 * float(factor), 3) for factor in factors}) == list(range(95, 106))
+    before = music(2, 8_000)
+    _change_speed_batched(before, torch.tensor([105, 95]), fastest=1.05)
+    with pytest.raises(RecipeError, match="holds no whole hundredth"):
+        SpeedArguments(factors=[0.992, 0.998])
 
 
 def test_speed_removes_what_would_pass_half_the_sampling_rate():

@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 
 from hf_tagger import RecipeError, TaggingArguments, parse_recipe
 from hf_tagger.data.windows import TrainingWindows
+from hf_tagger.errors import HfTaggerError
 from hf_tagger.optimizer_arguments import OptimizerPhase
 from hf_tagger.recipe import resolved_recipe
 from hf_tagger.recipe_values import write_recipe
@@ -38,7 +39,8 @@ def follow(optimizer, values, gradients):
 def test_every_phase_steps_as_pytorchs_own_optimizer_does():
     kept, bare = weights(), weights()
     groups = [{"params": [kept], "lr": 1e-2, "weight_decay": 1e-3}, {"params": [bare], "lr": 5e-3, "weight_decay": 0.0}]
-    phased = PhasedOptimizer(groups, [OptimizerPhase(**phase) for phase in PHASES])
+    last = {"epochs": 1, "optimizer": "sgd", "learning_rate": 1e-3}
+    phased = PhasedOptimizer(groups, [OptimizerPhase(**phase) for phase in (*PHASES, last)])
     follow(phased, [kept, bare], [0.5, -0.25, 2.0])
     expected = [weights(), weights()]
     adam = torch.optim.Adam(
@@ -48,15 +50,21 @@ def test_every_phase_steps_as_pytorchs_own_optimizer_does():
     torch.testing.assert_close([kept.data, bare.data], [value.data for value in expected], rtol=0, atol=0)
 
     phased.enter(1)
-    for group, rate in zip(phased.param_groups, (1e-3, 5e-4), strict=True):
-        group["lr"] = rate  # the schedule's part
+    assert [group["lr"] for group in phased.param_groups] == pytest.approx([1e-3, 5e-4])
     follow(phased, [kept, bare], [1.0, 1.0])
     phased.enter(2)  # the same optimizer goes on, with its momentum
+    follow(phased, [kept, bare], [1.0])
+    phased.enter(3)  # by default without any
     follow(phased, [kept, bare], [1.0])
     sgd = torch.optim.SGD(
         [{"params": [expected[0]], "lr": 1e-3}, {"params": [expected[1]], "lr": 5e-4}], momentum=0.9, nesterov=True
     )
-    follow(sgd, expected, [1.0, 1.0, 1.0])
+    follow(sgd, expected, [1.0, 1.0])
+    for group, rate in zip(sgd.param_groups, (1e-4, 5e-5), strict=True):
+        group["lr"] = rate
+    follow(sgd, expected, [1.0])
+    bare_sgd = torch.optim.SGD([{"params": expected[:1], "lr": 1e-3}, {"params": expected[1:], "lr": 5e-4}])
+    follow(bare_sgd, expected, [1.0])
     torch.testing.assert_close([kept.data, bare.data], [value.data for value in expected], rtol=0, atol=0)
 
 
@@ -85,11 +93,12 @@ def test_learning_rates_follow_the_phases_and_stay_in_proportion():
         {"params": [weights()], "lr": 1e-2, "weight_decay": 0.0},
         {"params": [weights()], "lr": 1e-1, "weight_decay": 0.0},
     ]
-    phases = [OptimizerPhase(**phase) for phase in PHASES]
-    optimizer = PhasedOptimizer(groups, phases)
-    schedule = phase_schedule(optimizer, phases, steps=12)  # three a phase's epoch
+    optimizer = PhasedOptimizer(groups, [OptimizerPhase(**phase) for phase in PHASES])
+    schedule = phase_schedule(optimizer)
     seen = []
-    for _ in range(12):
+    for step in range(12):  # three an epoch
+        if step in (6, 9):
+            optimizer.enter(optimizer.phase + 1)
         seen.append([group["lr"] for group in optimizer.param_groups])
         optimizer.step()
         schedule.step()
@@ -149,6 +158,15 @@ def test_a_run_resumed_where_a_phase_begins_equals_an_undisturbed_one(tmp_path, 
     assert all(value.equal(resumed.state_dict()[name]) for name, value in expected.state_dict().items())
 
 
+def test_a_moved_run_goes_on_with_its_best_weights_and_says_if_they_are_gone(tmp_path):
+    _, _, expected = train(tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    _, _, resumed = train(tmp_path / "there", resume=str(tmp_path / "there" / "checkpoint-4"))
+    assert all(value.equal(resumed.state_dict()[name]) for name, value in expected.state_dict().items())
+    with pytest.raises(HfTaggerError, match=r"The best checkpoint so far, .* is gone"):
+        train(tmp_path / "elsewhere", resume=str(tmp_path / "there" / "checkpoint-4"))
+
+
 def test_all_mistakes_of_the_phases_come_in_one_message():
     with pytest.raises(RecipeError) as caught:
         TaggingArguments(
@@ -171,7 +189,13 @@ def test_all_mistakes_of_the_phases_come_in_one_message():
 def test_what_a_phase_states_itself_may_not_stand_elsewhere():
     with pytest.raises(RecipeError) as caught:
         TaggingArguments(
-            optimizer_phases=PHASES, weight_decay=0.1, lr_scheduler_type="cosine", warmup_steps=10, ema_decay=0.9
+            optimizer_phases=PHASES,
+            weight_decay=0.1,
+            lr_scheduler_type="cosine",
+            warmup_steps=10,
+            ema_decay=0.9,
+            adam_beta1=0.5,
+            eval_delay=3,
         )
     message = str(caught.value)
     for part in (
@@ -181,8 +205,12 @@ def test_what_a_phase_states_itself_may_not_stand_elsewhere():
         "lr_scheduler_type",
         "warmup_steps",
         "ema_decay",
+        "adam_beta1",
+        "eval_delay",
     ):
         assert part in message
+    with pytest.raises(RecipeError, match="the list is empty"):
+        TaggingArguments(optimizer_phases=[])
     with pytest.raises(RecipeError, match="belongs to sgd, not to adam"):
         TaggingArguments(optimizer_phases=[{**ADAM, "momentum": 0.9}])
 

@@ -113,3 +113,9 @@ def test_resuming_with_another_recipe_is_said_and_with_other_data_refused(tmp_pa
     with pytest.raises(RunFolderError, match="dataset_name 'gtzan' → 'fma'"):
         start_run(recipe | {"dataset_name": "fma"}, arguments(tmp_path, resume="last"))
     assert "gtzan" in (tmp_path / "recipe.yaml").read_text()
+
+
+def test_resuming_with_the_labels_in_another_order_is_refused(tmp_path):
+    start_run({"label_columns": ["guitar", "voice"]}, arguments(tmp_path))
+    with pytest.raises(RunFolderError, match="label_columns"):
+        start_run({"label_columns": ["voice", "guitar"]}, arguments(tmp_path, resume="last"))
