@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import time
 from collections.abc import Callable
@@ -15,21 +14,10 @@ from .models.input_features import input_features
 from .models.windowed_classification import MULTI_LABEL, training_loss
 from .tagging import Tagger
 from .training.freezing import freeze, freeze_unused
+from .training.precision import mixed_precision
 
 _REPETITIONS = 5  # the median of five is that of a run which neither another process nor a first call disturbed
 _CLIP_SECONDS = 60
-
-
-def mixed_precision(device: str, precision: str | None) -> contextlib.AbstractContextManager:
-    """A context of mixed precision.
-
-    Args:
-        device: Type of the device, such as ``cuda``.
-        precision: ``fp16`` or ``bf16``; None for float32.
-    """
-    if precision is None:
-        return contextlib.nullcontext()
-    return torch.autocast(device, dtype={"fp16": torch.float16, "bf16": torch.bfloat16}[precision])
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 
 from .arguments import ModelArguments
-from .costs import mixed_precision
 from .models import MODELS
+from .training.precision import mixed_precision
 from .training.trained_part import choose_trained_part
 
 _GIBIBYTE = 2**30

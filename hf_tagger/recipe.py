@@ -160,7 +160,7 @@ def _check_names(arguments: dict[type, object], check_model: bool) -> list[str]:
         known = sorted({"loss", *(name for names in METRIC_NAMES.values() for name in names)})
         if metric not in known:
             problems.append(f"metric_for_best_model: {metric!r} is not known; known are: {', '.join(known)}")
-    if TaggingArguments in arguments:
+    if TaggingArguments in arguments and arguments[TaggingArguments].search_space:
         problems += _search_problems(arguments[TaggingArguments], arguments.get(ModelArguments))
     return problems
 
@@ -170,7 +170,7 @@ def _search_problems(training: TaggingArguments, model: ModelArguments | None) -
     names = {field.name for kind in (ModelArguments, TaggingArguments) for field in dataclasses.fields(kind)}
     parser, annotations, problems = _parser(), _annotations(), {}  # each problem once
     choices = {}
-    for name, choice in (training.search_space or {}).items():
+    for name, choice in training.search_space.items():
         field = name.partition(".")[0]
         if field not in names:
             problems[f"search_space.{name}: there is no such field of the model or of training"] = None

@@ -33,6 +33,7 @@ from ..errors import HfTaggerError
 from ..models import WaveformFeatureExtractor, WindowedEncoderClassification
 from ..models.input_features import input_features
 from .checkpoints import is_head
+from .precision import mixed_precision
 
 # Their models pool by a plain mean (or AST's two tokens), because their inputs have no padding.
 _WITHOUT_PADDING = (
@@ -237,9 +238,8 @@ class EmbeddingStore:
 
     def _embed(self, windows: torch.Tensor) -> torch.Tensor:
         device = self.model.device
-        dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.mixed_precision)
         features = self._features(windows.to(device))  # outside of autocast, as in training
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+        with mixed_precision(device.type, self.mixed_precision):
             return window_embeddings(self.model, features)
 
     def _as_first_process(self, values: tuple) -> list:

@@ -68,24 +68,18 @@ class PhasedOptimizer(torch.optim.Optimizer):
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step of the current phase's optimizer, at the learning rates of this one's groups."""
-        self._pass_on_rates()
+        for own, group in zip(self._current.param_groups, self.param_groups, strict=True):
+            own["lr"] = group["lr"]
         return self._current.step(closure)
 
     def state_dict(self) -> dict[str, Any]:
         """The current optimizer's state, and the number of its phase."""
-        self._pass_on_rates()  # the schedule has moved on since the last step
         return {**self._current.state_dict(), "phase": self.phase}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on in the phase of a saved state."""
         self.enter(state_dict["phase"])
         self._current.load_state_dict({name: value for name, value in state_dict.items() if name != "phase"})
-        for own, group in zip(self._current.param_groups, self.param_groups, strict=True):
-            group["lr"] = own["lr"]
-
-    def _pass_on_rates(self) -> None:
-        for own, group in zip(self._current.param_groups, self.param_groups, strict=True):
-            own["lr"] = group["lr"]
 
 
 def phase_schedule(optimizer: torch.optim.Optimizer) -> LambdaLR:

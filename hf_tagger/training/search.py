@@ -10,6 +10,7 @@ from transformers.trainer_utils import SaveStrategy
 
 from ..arguments import TaggingArguments
 from ..errors import HfTaggerError
+from .memory_format import match_memory_format
 from .trainer import TaggingTrainer
 
 
@@ -55,7 +56,8 @@ class SearchTrainer(TaggingTrainer):
         values = suggest(trial, self._space)
         self.args.set_values(values)
         model, frozen = self._build(values)
-        self.adopt(model.to(self.args.device), frozen)
+        match_memory_format(model.to(self.args.device), self.args.device)
+        self.adopt(model, frozen)
         return model
 
     def search(self, trials: int, seed: int) -> dict:

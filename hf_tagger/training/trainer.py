@@ -117,7 +117,6 @@ class TaggingTrainer(Trainer):
         """
         args = self.args
         self.tagger = model.get_base_model() if isinstance(model, PeftModel) else model
-        match_memory_format(model, args.device)
         self.window_loss = WindowLoss(self.tagger, self.processing_class, args, self.train_dataset.clips, frozen)
         self.average = None if args.ema_decay is None else WeightAverage(model, args.ema_decay)
         for callback in (GradualUnfreezing, EarlyStoppingCallback):
