@@ -18,6 +18,7 @@ from ..data.pcm import PreparedClips
 from ..data.windows import WindowCollator, labels_of
 from ..errors import HfTaggerError
 from ..evaluation.metrics import TaggingMetrics
+from .forks import let_threads_settle_before_forks
 
 _SMALLEST_PROBABILITY = 1e-7  # keeps the logarithm of the clip loss finite
 _SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)
@@ -45,6 +46,7 @@ class ClipEvaluation:
         windows: Callable[[PreparedClips, int], Dataset],
         outputs: Callable[[torch.nn.Module, dict], ModelOutput],
     ):
+        let_threads_settle_before_forks()  # here, where all ways to train and to evaluate come by
         self.accelerator, self.arguments, self.windows, self.outputs = accelerator, arguments, windows, outputs
         self.problem_type, self.num_labels = config.problem_type, config.num_labels
         self.collator = WindowCollator(self.problem_type, self.num_labels)

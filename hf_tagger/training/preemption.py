@@ -34,6 +34,7 @@ class StopSignal:
     def __init__(self):
         self._received = 0
         self._previous: dict[int, object] = {}
+        self._shared: torch.Tensor | None = None
 
     def listen(self) -> None:
         """Notes signals from now on; does nothing in a thread, where Python allows no handlers."""
@@ -57,9 +58,11 @@ class StopSignal:
         """
         if world_size == 1:
             return self._received
-        number = torch.tensor([self._received], dtype=torch.int32, device=device)
-        torch.distributed.all_reduce(number, op=torch.distributed.ReduceOp.MAX)
-        return int(number)
+        if self._shared is None:  # kept: see forks.py on tensors that a thread of torch.distributed is the last to hold
+            self._shared = torch.zeros(1, dtype=torch.int32, device=device)
+        self._shared.fill_(self._received)
+        torch.distributed.all_reduce(self._shared, op=torch.distributed.ReduceOp.MAX)
+        return int(self._shared)
 
     def _note(self, number: int, frame: object) -> None:
         self._received = number
