@@ -107,10 +107,11 @@ def _f1_of_classes(references: np.ndarray, probabilities: np.ndarray) -> float:
     return f1_score(references, probabilities.argmax(axis=1), labels=np.unique(references), average="macro")
 
 
-def _top3_accuracy(references: np.ndarray, probabilities: np.ndarray) -> float:
+def top3_hits(references: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Whether the class is among the three most probable, bool ``[N]``; of equally probable ones the first counts."""
     # sklearn's top_k_accuracy_score prefers the last of equal classes, argmax the first: they would contradict.
     first_three = np.argsort(-probabilities, axis=1, kind="stable")[:, :3]
-    return (first_three == references[:, None]).any(axis=1).mean()
+    return (first_three == references[:, None]).any(axis=1)
 
 
 # The one place of a metric: its title and its function of references and probabilities. Higher is better for all.
@@ -133,7 +134,10 @@ _METRICS: dict[str, dict[str, tuple[str, Score]]] = {
         ),
         "balanced_accuracy": ("Balanced accuracy", _balanced_accuracy),
         "f1_macro": ("F1 (macro)", _f1_of_classes),
-        "top3_accuracy": ("Top-3 accuracy", _top3_accuracy),
+        "top3_accuracy": (
+            "Top-3 accuracy",
+            lambda references, probabilities: top3_hits(references, probabilities).mean(),
+        ),
     },
 }
 METRIC_NAMES: dict[str, tuple[str, ...]] = {problem_type: tuple(metrics) for problem_type, metrics in _METRICS.items()}
