@@ -21,11 +21,18 @@ from transformers.trainer_utils import PredictionOutput
 
 from . import __version__
 from .convert.merge_adapter import merge
-from .data.base import SINGLE_LABEL, SkippedClip, TaggingDatasetDict
+from .data.base import SkippedClip, TaggingDatasetDict
 from .data.pcm import PreparedClips, write_skipped_clips
-from .evaluation.metrics import DEFAULT_METRIC, METRIC_NAMES, METRIC_TITLES, per_label_table
-from .evaluation.plots import plot_confusion_matrix, plot_curves, plot_per_tag_ap
-from .evaluation.predictions import write_predictions
+from .evaluation.metrics import DEFAULT_METRIC, METRIC_NAMES, METRIC_TITLES
+from .evaluation.plots import plot_curves
+from .evaluation_record import (
+    EvaluatedSplits,
+    evaluation_metrics,
+    plain,
+    reported_split,
+    store_fit,
+    write_evaluation,
+)
 from .hub.card import build_model_card
 from .hub.card_summary import CardSummary, TrainingFacts
 from .models import MODELS
@@ -36,7 +43,6 @@ from .training.stock_models import CITATIONS
 from .training.trainer import TaggingTrainer
 
 _PACKAGES = ("transformers", "datasets", "accelerate", "peft", "torch", "torchaudio")
-_TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")  # no run repeats them
 # Numbers that differ by less are the same: float32 sums in another order, as on another machine.
 _ROUNDING = 1e-5
 # recipe.yaml has them, the card's copy does not. Its snippet names the run's folder, so that it runs as printed, until
@@ -83,22 +89,19 @@ def finish_run(report: RunReport) -> str:
 def write_run(report: RunReport) -> dict:
     """Writes everything into the run's folder and returns the content of ``metrics.json``."""
     folder = Path(report.trainer.args.output_dir)
-    names = report.dataset.label_names
     write_skipped_clips(report.skipped, folder / "skipped_clips.csv")
     if report.dataset.protocol.generated:
         _write_split(report.dataset, folder / "split.csv")
-    tables = {}
-    for split, prediction in report.predictions.items():
-        clips = report.clips[split]
-        write_predictions(clips, prediction.predictions, names, folder / f"predictions_{split}.parquet")
-        if prediction.label_ids is not None:
-            scored = prediction.predictions[clips.labelled]
-            tables[split] = per_label_table(scored, prediction.label_ids, names, report.dataset.problem_type)
-    metrics = _metrics(report, tables)
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    history = [{name: _plain(value) for name, value in entry.items()} for entry in report.trainer.state.log_history]
+    splits = EvaluatedSplits(report.dataset, report.clips, report.predictions)
+    fit = splits.fit()
+    if fit is not None:
+        store_fit(folder, fit, report.dataset.label_names)
+    metrics = evaluation_metrics(splits, fit) | _run_metrics(report)
+    history = [{name: plain(value) for name, value in entry.items()} for entry in report.trainer.state.log_history]
     (folder / "history.json").write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
-    figures = _plot(report, tables, folder)
+    plot_curves(report.trainer.state.log_history, report.trainer.args.metric_for_best_model, folder / "curves.png")
+    figures = {"Loss and validation metric over the epochs": "curves.png"}
+    figures = write_evaluation(folder, folder.resolve().name, splits, metrics, figures)
     _card(report, metrics, figures).save(folder / "README.md")
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.yaml says the same in the open
     return metrics
@@ -131,12 +134,6 @@ def trained_share(model: torch.nn.Module) -> str:
     return f"Trainable parameters: {trained:,} of {total:,} ({trained / total:.2%})"
 
 
-def split_metrics(prediction: PredictionOutput, split: str) -> dict:
-    """A split's metrics without prefix and without timings; undefined ones are None."""
-    metrics = {name.removeprefix(f"{split}_"): value for name, value in prediction.metrics.items()}
-    return {name: _plain(value) for name, value in metrics.items() if name not in _TIMINGS}
-
-
 def compare_with_run(folder: str, split: str, result: Mapping) -> str:
     """A sentence that says whether numbers repeat those in the run's ``metrics.json``."""
     path = Path(folder) / "metrics.json"
@@ -161,20 +158,15 @@ def _largest_difference(recorded: Mapping, result: Mapping) -> float:
     return max((abs(recorded[name] - result[name]) for name in result if result[name] is not None), default=0.0)
 
 
-def _metrics(report: RunReport, tables: Mapping[str, list[dict]]) -> dict:
+def _run_metrics(report: RunReport) -> dict:
     state = report.trainer.state
-    protocol = report.dataset.protocol_record()
-    protocol["used"] = {split: len(clips) for split, clips in report.clips.items()}
     return {
-        **{split: split_metrics(prediction, split) for split, prediction in report.predictions.items()},
-        "per_label": tables,
-        "protocol": protocol,
         "skipped_clips": len(report.skipped),
         "training": {
-            "epochs": _plain(state.epoch),
+            "epochs": plain(state.epoch),
             "steps": state.global_step,
             "best_step": state.best_global_step,
-            "best_metric": {report.trainer.args.metric_for_best_model: _plain(state.best_metric)},
+            "best_metric": {report.trainer.args.metric_for_best_model: plain(state.best_metric)},
             "seconds": round(report.seconds, 1),
             "parameters": count_parameters(report.trainer.tagger),
             "trainable_parameters": count_parameters(report.trainer.tagger, trainable=True),
@@ -185,25 +177,6 @@ def _metrics(report: RunReport, tables: Mapping[str, list[dict]]) -> dict:
             "python": platform.python_version(),
         },
     }
-
-
-def _plot(report: RunReport, tables: Mapping[str, list[dict]], folder: Path) -> dict[str, str]:
-    """Draws the pictures and returns caption → file name."""
-    trainer = report.trainer
-    plot_curves(trainer.state.log_history, trainer.args.metric_for_best_model, folder / "curves.png")
-    figures = {"Loss and validation metric over the epochs": "curves.png"}
-    split = _reported_split(tables)
-    if split is None:
-        return figures
-    if report.dataset.problem_type == SINGLE_LABEL:
-        prediction = report.predictions[split]
-        guesses = prediction.predictions[report.clips[split].labelled].argmax(axis=1)
-        plot_confusion_matrix(
-            prediction.label_ids, guesses, report.dataset.label_names, folder / "confusion_matrix.png"
-        )
-        return figures | {f"Confusion matrix ({split})": "confusion_matrix.png"}
-    plot_per_tag_ap(tables[split], folder / "per_tag_ap.png")
-    return figures | {f"Average precision of every tag ({split})": "per_tag_ap.png"}
 
 
 def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str]) -> ModelCard:
@@ -232,7 +205,10 @@ def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str]) -> Mo
         facts=dataset.facts,
         protocol=metrics["protocol"],
         metrics={split: metrics[split] for split in report.predictions},
-        per_label=metrics["per_label"].get(_reported_split(metrics["per_label"]), ()),
+        per_label=metrics["per_label"].get(reported_split(metrics["per_label"]), ()),
+        intervals=metrics.get("intervals", {}),
+        bootstrap=metrics.get("bootstrap", {}),
+        calibration=metrics.get("calibration", {}),
         skipped=report.skipped,
         training=TrainingFacts(
             epochs=training["epochs"],
@@ -269,18 +245,8 @@ def device_name(device: torch.device) -> str:
     return f"{device.type}, {torch.get_num_threads()} threads"
 
 
-def _reported_split(tables: Mapping[str, list[dict]]) -> str | None:
-    """The split that stands for the model in pictures and card: test, or validation where test has no labels."""
-    return next((split for split in ("test", "validation") if split in tables), None)
-
-
 def _write_split(dataset: TaggingDatasetDict, path: Path) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "split"])
         writer.writerows([clip_id, split] for split, rows in dataset.items() for clip_id in rows["id"])
-
-
-def _plain(value: object) -> object:
-    """A number that JSON knows: NaN and infinity become None."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

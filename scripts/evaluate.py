@@ -1,6 +1,7 @@
-"""Repeat a run's evaluation: the same clips, the same windows, the same numbers.
+"""Repeat a run's evaluation, report on it, or compare two runs.
 
 python scripts/evaluate.py runs/short_cnn_gtzan recipes/short_cnn_gtzan.yaml --split test --dataset_root ~/data/gtzan
+python scripts/evaluate.py runs/short_cnn_gtzan runs/ast_gtzan
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dir
 import argparse
 import json
 import tempfile
+from pathlib import Path
 
 from hf_tagger import TaggingTrainer, load_tagging_dataset, parse_recipe, prepare_clips
 from hf_tagger.command_line import output_file, run_script
-from hf_tagger.run_report import compare_with_run, split_metrics
+from hf_tagger.errors import HfTaggerError
+from hf_tagger.evaluation_record import EvaluatedSplits, evaluation_metrics, stored_fit, write_evaluation
+from hf_tagger.run_comparison import compare_runs
+from hf_tagger.run_report import compare_with_run
 from hf_tagger.training.build import check_labels, load_saved_model
 
 
@@ -26,13 +31,32 @@ def main(argv: list[str]) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("model", help="folder of a run")
-    parser.add_argument("recipe", help="recipe of the run; flags after it override its fields")
+    parser.add_argument(
+        "recipe_or_run", help="recipe of the run (flags after it override its fields), or the folder of another run"
+    )
     parser.add_argument("--split", default="test", choices=("train", "validation", "test"))
-    parser.add_argument("--output", help="file for the metrics as JSON")
+    parser.add_argument("--output", help="file for the numbers as JSON")
+    parser.add_argument("--output_dir", help="folder for the whole report: report.html, pictures, predictions")
     options, overrides = parser.parse_known_args(argv)
     output = output_file(options.output)
+    if Path(options.recipe_or_run).is_dir():
+        if overrides or options.output_dir:
+            extra = [*overrides, *(["--output_dir"] if options.output_dir else [])]
+            raise HfTaggerError(f"A comparison of two runs reads their predictions only; remove {' '.join(extra)}.")
+        comparison = compare_runs(options.model, options.recipe_or_run, options.split)
+        print(comparison.as_markdown())
+        result = comparison.as_dict()
+    elif options.output_dir and Path(options.output_dir).resolve() == Path(options.model).resolve():
+        raise HfTaggerError(f"--output_dir {options.output_dir} is the run itself, whose numbers would be replaced.")
+    else:
+        result = evaluate_run(options, overrides)
+    if output and result:
+        output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
-    data_arguments, _, training_arguments = parse_recipe([options.recipe, *overrides], check_model=False)
+
+def evaluate_run(options: argparse.Namespace, overrides: list[str]) -> dict | None:
+    """Evaluates a split, prints its numbers, and returns them in the main process."""
+    data_arguments, _, training_arguments = parse_recipe([options.recipe_or_run, *overrides], check_model=False)
     model, feature_extractor = load_saved_model(options.model)
     dataset = load_tagging_dataset(data_arguments, feature_extractor.sampling_rate)
     check_labels(model.config, dataset.label_names, dataset.problem_type)
@@ -43,13 +67,16 @@ def main(argv: list[str]) -> None:
         training_arguments.output_dir, training_arguments.report_to = scratch, []
         trainer = TaggingTrainer(model, training_arguments, feature_extractor)
         prediction = trainer.predict(clips[options.split], metric_key_prefix=options.split)
-    if trainer.is_world_process_zero():
-        metrics = split_metrics(prediction, options.split)
-        result = {options.split: metrics, "protocol": dataset.protocol_record()}
-        print(json.dumps(result, indent=2))
-        if output:
-            output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        print(compare_with_run(options.model, options.split, result))
+    if not trainer.is_world_process_zero():
+        return None
+    splits = EvaluatedSplits(dataset, clips, {options.split: prediction})
+    metrics = evaluation_metrics(splits, stored_fit(model.config))
+    print(json.dumps({name: metrics[name] for name in (options.split, "intervals", "protocol")}, indent=2))
+    if options.output_dir:
+        write_evaluation(options.output_dir, f"{options.model} ({options.split})", splits, metrics)
+        print(f"Report: {Path(options.output_dir) / 'report.html'}")
+    print(compare_with_run(options.model, options.split, metrics))
+    return metrics
 
 
 if __name__ == "__main__":

@@ -36,7 +36,18 @@ FLOORS = [
     ("data",),
     ("training", "evaluation", "baselines", "convert"),
     ("hub", "recipe", "tagging", "embedder"),
-    ("run_report", "embedding_table", "command_line", "costs", "memory", "study", "search", ""),
+    (
+        "run_report",
+        "run_comparison",
+        "evaluation_record",
+        "embedding_table",
+        "command_line",
+        "costs",
+        "memory",
+        "study",
+        "search",
+        "",
+    ),
 ]
 
 

@@ -24,9 +24,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 PathLike = str | os.PathLike
 
-_BLUE, _SKY_BLUE, _ORANGE, _VERMILION, _GREY = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#595959"
+BLUE, SKY_BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#595959"
 # One hue, ever darker: the order survives grey print.
-_SHADES = LinearSegmentedColormap.from_list("shares", ["#FFFFFF", _SKY_BLUE, _BLUE, "#00304D"])
+_SHADES = LinearSegmentedColormap.from_list("shares", ["#FFFFFF", SKY_BLUE, BLUE, "#00304D"])
 _DPI = 150
 _TAGS_A_COLUMN = 50
 _NAMES_IN_FOOTNOTE = 8
@@ -82,25 +82,25 @@ def curves_figure(log_history: Sequence[Mapping[str, Any]], metric_name: str) ->
     metric = _series(log_history, f"eval_{name}")
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     losses, scores = figure.subplots(1, 2)
-    for epochs_and_values, label, color in ((training, "training", _BLUE), (validation, "validation", _ORANGE)):
+    for epochs_and_values, label, color in ((training, "training", BLUE), (validation, "validation", ORANGE)):
         if epochs_and_values:
             losses.plot(*zip(*epochs_and_values, strict=True), label=label, color=color, **_markers(epochs_and_values))
     losses.set_title("Loss")
     if metric:
-        scores.plot(*zip(*metric, strict=True), color=_ORANGE, **_markers(metric))
+        scores.plot(*zip(*metric, strict=True), color=ORANGE, **_markers(metric))
         # The first of equal values, as transformers' Trainer chooses.
         best = (min if name == "loss" else max)(metric, key=lambda point: point[1])
         for axes in (losses, scores):
-            axes.axvline(best[0], color=_GREY, linestyle=":", linewidth=1.2, zorder=0, label=f"best epoch: {best[0]:g}")
-        scores.plot(*best, marker="*", markersize=13, color=_VERMILION, linestyle="none", label=f"best: {best[1]:.4f}")
+            axes.axvline(best[0], color=GREY, linestyle=":", linewidth=1.2, zorder=0, label=f"best epoch: {best[0]:g}")
+        scores.plot(*best, marker="*", markersize=13, color=VERMILION, linestyle="none", label=f"best: {best[1]:.4f}")
         scores.legend(loc="best")
     else:
-        _say(scores, "no validation during training")
+        say(scores, "no validation during training")
     scores.set_title(f"Validation {name}")
     if training or validation:
         losses.legend(loc="best")
     else:
-        _say(losses, "no loss was logged")
+        say(losses, "no loss was logged")
     for axes in (losses, scores):
         if not axes.lines:
             continue
@@ -188,15 +188,15 @@ def per_tag_ap_figure(per_label: Sequence[Mapping[str, Any]]) -> Figure:
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=2)
     else:
-        _say(figure.axes[0], "no label could be scored")
+        say(figure.axes[0], "no label could be scored")
     if left_out:
-        figure.supxlabel(_footnote(left_out), x=0.01, ha="left", fontsize=8, color=_GREY)
+        figure.supxlabel(_footnote(left_out), x=0.01, ha="left", fontsize=8, color=GREY)
     return figure
 
 
 def _draw_bars(axes: Axes, rows: Sequence[Mapping[str, Any]], places: int) -> None:
     positions = range(len(rows))
-    axes.barh(positions, [row["ap"] for row in rows], height=0.72, color=_SKY_BLUE, label="average precision")
+    axes.barh(positions, [row["ap"] for row in rows], height=0.72, color=SKY_BLUE, label="average precision")
     axes.plot(
         [row["prevalence"] for row in rows],
         positions,
@@ -204,7 +204,7 @@ def _draw_bars(axes: Axes, rows: Sequence[Mapping[str, Any]], places: int) -> No
         markersize=9,
         markeredgewidth=2,
         linestyle="none",
-        color=_VERMILION,
+        color=VERMILION,
         label="prevalence (chance)",
     )
     axes.set_yticks(positions, [f"{_shortened(row['label'])}  ({row['support']:,})" for row in rows], fontsize=8)
@@ -264,10 +264,10 @@ def _footnote(left_out: Sequence[str]) -> str:
     return f"Not scored ({why}): {', '.join(_shortened(name) for name in left_out)}"
 
 
-def _say(axes: Axes, text: str) -> None:
+def say(axes: Axes, text: str) -> None:
     """A sentence in place of a curve that cannot be drawn."""
     axes.set(xticks=[], yticks=[])
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=_GREY)
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)
 
 
 @house_style

@@ -30,6 +30,8 @@ _TAGS = ("music", "music-tagging", _PIPELINE_TAG, "hf_tagger")
 _LONG_TABLE = 20  # rows; longer tables are folded
 _SKIPPED_SHOWN = 50
 _LABELS_IN_TEXT = 60
+# Columns of the table of labels that not every table has.
+_DECISIONS = {"threshold": "Threshold", "precision": "Precision", "recall": "Recall", "f1": "F1"}
 # Clips a protocol may lack and still be called the published one: a few files are damaged in every copy of a dataset.
 _LACK_TOLERATED = 0.01
 _NOT_COMMERCIAL = re.compile(r"\bnon-?\s?commercial|\bNC\b|\bresearch\b.{0,20}\bonly\b", re.IGNORECASE)
@@ -70,6 +72,9 @@ def build_model_card(summary: CardSummary) -> ModelCard:
             per_label_header=_per_label_header(summary),
             per_label_rows=_per_label_rows(summary),
             has_unknown=_has_unknown(summary),
+            has_thresholds=_has(summary, "threshold"),
+            bootstrap=summary.bootstrap.get(summary.reported_split),
+            calibration=summary.calibration.get(summary.reported_split),
             skipped_reasons=Counter(clip.reason for clip in summary.skipped).most_common(),
         )
     )
@@ -150,8 +155,16 @@ def _result_rows(summary: CardSummary) -> list[tuple[str, list[str]]]:
     of_splits = [summary.defined(split) for split in _result_splits(summary)]
     names = dict.fromkeys(name for results in of_splits for name in results)
     return [
-        (f"{METRIC_TITLES[name]} (`{name}`)", [_number(results.get(name)) for results in of_splits]) for name in names
+        (f"{METRIC_TITLES[name]} (`{name}`)", [_result(summary, split, name) for split in _result_splits(summary)])
+        for name in names
     ]
+
+
+def _result(summary: CardSummary, split: str, name: str) -> str:
+    """The value, that of the reported split with its interval: others chose the checkpoint, or were trained on."""
+    value = _number(summary.defined(split).get(name))
+    interval = summary.intervals.get(split, {}).get(name) if split == summary.reported_split else None
+    return f"{value} ({_number(interval['low'])} to {_number(interval['high'])})" if interval else value
 
 
 def _left_out(summary: CardSummary) -> dict[str, tuple[int, int]]:
@@ -165,12 +178,12 @@ def _left_out(summary: CardSummary) -> dict[str, tuple[int, int]]:
 
 def _per_label_header(summary: CardSummary) -> list[str]:
     header = ["Label", "Clips", *(["Known in"] if _has_unknown(summary) else []), "Average precision", "ROC-AUC"]
-    return header if summary.problem_type == MULTI_LABEL else [*header, "Precision", "Recall", "F1"]
+    return [*header, *(title for name, title in _DECISIONS.items() if _has(summary, name))]
 
 
 def _per_label_rows(summary: CardSummary) -> list[list[str]]:
     """Best label first, labels that could not be scored last."""
-    names = ["ap", "roc_auc"] if summary.problem_type == MULTI_LABEL else ["ap", "roc_auc", "precision", "recall", "f1"]
+    names = ["ap", "roc_auc", *(name for name in _DECISIONS if _has(summary, name))]
     rows = sorted(summary.per_label, key=lambda row: -math.inf if row["ap"] is None else row["ap"], reverse=True)
     counts = ["support", *(["known"] if _has_unknown(summary) else [])]
     return [
@@ -181,7 +194,11 @@ def _per_label_rows(summary: CardSummary) -> list[list[str]]:
 
 def _has_unknown(summary: CardSummary) -> bool:
     """Whether the table says of how many clips a label is known, because it is not known of all."""
-    return any("known" in row for row in summary.per_label)
+    return _has(summary, "known")
+
+
+def _has(summary: CardSummary, name: str) -> bool:
+    return any(name in row for row in summary.per_label)
 
 
 def _number(value: float | None, digits: int = 4) -> str:

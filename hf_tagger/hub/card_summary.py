@@ -62,6 +62,10 @@ class CardSummary:
         metrics: Split → results of :class:`~hf_tagger.evaluation.metrics.TaggingMetrics`; empty where a split has no
             labels. The first of test and validation that has numbers goes to the Hub.
         per_label: ``per_label_table`` of that split; where it has ``known``, the card says that labels are unknown.
+        intervals: Split → metric → ``low`` and ``high`` (None where undefined), of
+            :func:`~hf_tagger.evaluation.assessment.assess`, as are the next two.
+        bootstrap: Split → how they were drawn.
+        calibration: Split → how far probabilities can be taken at their word.
         skipped: Clips that took no part.
         training: How the weights came to be.
         figures: Caption → file name beside the card.
@@ -90,6 +94,9 @@ class CardSummary:
     protocol: Mapping[str, Any]
     metrics: Mapping[str, Mapping[str, float | int | None]]
     per_label: Sequence[Mapping[str, Any]]
+    intervals: Mapping[str, Mapping[str, Mapping | None]] = field(default_factory=dict)
+    bootstrap: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    calibration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     skipped: Sequence[SkippedClip] = ()
     training: TrainingFacts
     figures: Mapping[str, str] = field(default_factory=dict)

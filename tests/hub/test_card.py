@@ -51,6 +51,9 @@ def make_row(label, ap, support=20):
     return row | {"precision": ap, "recall": ap, "f1": ap}
 
 
+PER_LABEL = [make_row(LABELS[0], 0.5), make_row(LABELS[1], 0.875), make_row(LABELS[2], None, support=0)]
+
+
 def make_summary(**changes):
     values = {
         "model_id": "someone/tagger_of_tests",
@@ -75,7 +78,7 @@ def make_summary(**changes):
             "used": SIZES | {"train": 199},
         },
         "metrics": {"validation": METRICS | {"accuracy": 0.9}, "test": METRICS},
-        "per_label": [make_row(LABELS[0], 0.5), make_row(LABELS[1], 0.875), make_row(LABELS[2], None, support=0)],
+        "per_label": PER_LABEL,
         "skipped": [SkippedClip("clip | 7", "train", "audio/7.mp3", "empty file (0 bytes)")],
         "training": TrainingFacts(
             epochs=20.0,
@@ -169,9 +172,36 @@ def test_a_card_without_any_numbers_is_valid():
     assert "No split with labels was evaluated." in card.text
 
 
+def test_intervals_calibration_and_thresholds_of_the_reported_split_are_told():
+    metrics = dict.fromkeys(METRIC_NAMES[MULTI], 0.5) | {"tags_scored": 3, "tags_left_out": 0}
+    interval = {"low": 0.41, "high": 0.62, "undefined": 0.0}
+    intervals = dict.fromkeys(METRIC_NAMES[MULTI], interval) | {"lrap": None}
+    drawn = {"level": 0.95, "resamples": 1_000, "drawn": "clips", "clips": 60, "groups": 3}
+    fitted = {"temperature": 1.25, "expected_calibration_error": 0.0321, "negative_log_likelihood": 0.2}
+    summary = make_summary(
+        problem_type=MULTI,
+        metrics={"test": metrics, "validation": metrics},
+        per_label=[row | {"threshold": 0.125} for row in PER_LABEL],
+        intervals={"test": intervals, "validation": intervals},
+        bootstrap={"test": drawn},
+        calibration={"test": {"expected_calibration_error": 0.0712, "with_temperature": fitted}},
+    )
+    text = " ".join(build_model_card(summary).text.split())
+    assert "| Average precision, PR-AUC (macro) (`ap_macro`) | 0.5000 | 0.5000 (0.4100 to 0.6200) |" in text
+    assert "(`lrap`) | 0.5000 | 0.5000 |" in text
+    assert "95 % intervals of a bootstrap over the 60 clips of the test split" in text
+    assert "These clips come from 3 groups only" in text
+    assert "off by 0.071 on average (expected calibration error), by 0.032 after division of the logits by 1.25" in text
+    assert "| Label | Clips | Average precision | ROC-AUC | Threshold | Precision | Recall | F1 |" in text
+    assert "| 0.125 | 0.875 | 0.875 | 0.875 |" in text
+    whole = dataclasses.replace(summary, bootstrap={"test": drawn | {"drawn": "groups", "groups": 40}})
+    assert "a bootstrap over the 40 groups (songs, albums or artists)" in build_model_card(whole).text
+
+
 def test_multi_label_cards_speak_of_tags():
     metrics = dict.fromkeys(METRIC_NAMES[MULTI], 0.5) | {"tags_scored": 2, "tags_left_out": 1}
-    card = build_model_card(make_summary(problem_type=MULTI, metrics={"test": metrics}))
+    tags = [{name: row[name] for name in ("label", "support", "prevalence", "ap", "roc_auc")} for row in PER_LABEL]
+    card = build_model_card(make_summary(problem_type=MULTI, metrics={"test": metrics}, per_label=tags))
     assert "In the test split 1 of 3 labels are carried by no clip or by all" in card.text
     assert "(sigmoid)" in card.text
     assert "| Label | Clips | Average precision | ROC-AUC |\n" in card.text

@@ -1,0 +1,175 @@
+"""What an evaluation leaves in a folder: numbers, predictions, pictures and ``report.html``."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedConfig
+from transformers.trainer_utils import PredictionOutput
+
+from .data.base import SINGLE_LABEL, TaggingDatasetDict
+from .data.pcm import PreparedClips
+from .evaluation.assessment import Fit, Predictions, assess
+from .evaluation.curve_plots import plot_precision_recall_curves, plot_reliability, plot_roc_curves
+from .evaluation.html_report import write_report
+from .evaluation.plots import plot_confusion_matrix, plot_per_tag_ap
+from .evaluation.predictions import write_predictions
+
+_TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")  # no run repeats them
+# Entries of a model's config.json; transformers keeps what it does not know.
+_THRESHOLDS, _TEMPERATURE, _FITTED_CLIPS = "label_thresholds", "calibration_temperature", "calibration_clips"
+
+
+@dataclass(frozen=True)
+class EvaluatedSplits:
+    """The evaluated splits of a dataset.
+
+    Attributes:
+        dataset: The dataset with its facts and protocol.
+        clips: The usable clips of every split, or at least of those that were evaluated.
+        outputs: Split → what the trainer predicted.
+    """
+
+    dataset: TaggingDatasetDict
+    clips: Mapping[str, PreparedClips]
+    outputs: Mapping[str, PredictionOutput]
+
+    @property
+    def labelled(self) -> dict[str, Predictions]:
+        """Split → its labelled clips, where there are such."""
+        result = {}
+        for split, output in self.outputs.items():
+            if output.label_ids is None:
+                continue
+            clips = self.clips[split]
+            result[split] = Predictions(
+                ids=[clips.ids[index] for index in clips.labelled],
+                groups=[clips.groups[index] for index in clips.labelled],
+                probabilities=output.predictions[clips.labelled],
+                references=output.label_ids,
+                label_names=self.dataset.label_names,
+                problem_type=self.dataset.problem_type,
+            )
+        return result
+
+    def fit(self) -> Fit | None:
+        """Temperature and thresholds of the validation split, if it was evaluated and has labels."""
+        validation = self.labelled.get("validation")
+        return Fit.on(validation) if validation is not None else None
+
+
+def evaluation_metrics(splits: EvaluatedSplits, fit: Fit | None) -> dict:
+    """The content of ``metrics.json`` that an evaluation gives.
+
+    Args:
+        splits: The evaluated splits.
+        fit: What was fitted on validation clips.
+
+    Returns:
+        Split → metrics; for each entry of :func:`~hf_tagger.evaluation.assessment.assess` a mapping of splits; and the
+        ``protocol``.
+    """
+    metrics: dict = {split: split_metrics(output, split) for split, output in splits.outputs.items()}
+    metrics["per_label"] = {}
+    for split, predictions in splits.labelled.items():
+        for name, value in assess(predictions, fit).items():
+            metrics.setdefault(name, {})[split] = value
+    protocol = splits.dataset.protocol_record()
+    protocol["used"] = {split: len(clips) for split, clips in splits.clips.items()}
+    return metrics | {"protocol": protocol}
+
+
+def write_evaluation(
+    folder: str | Path,
+    title: str,
+    splits: EvaluatedSplits,
+    metrics: Mapping,
+    figures: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Writes ``metrics.json``, the predictions of every split, pictures and ``report.html``.
+
+    Args:
+        folder: Where to.
+        title: Title of the report.
+        splits: The evaluated splits.
+        metrics: What :func:`evaluation_metrics` returned, with whatever else belongs to it.
+        figures: Caption → file name of pictures that are there already.
+
+    Returns:
+        Caption → file name of all pictures.
+    """
+    folder, names = Path(folder), splits.dataset.label_names
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, output in splits.outputs.items():
+        write_predictions(splits.clips[split], output.predictions, names, folder / f"predictions_{split}.parquet")
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    figures = dict(figures or {}) | _plot(folder, splits, metrics)
+    write_report(folder, title, metrics, figures, splits.dataset.problem_type)
+    return figures
+
+
+def reported_split(splits: Mapping) -> str | None:
+    """The split that stands for the model in pictures and card: test, or validation where test has no labels."""
+    return next((split for split in ("test", "validation") if split in splits), None)
+
+
+def split_metrics(output: PredictionOutput, split: str) -> dict:
+    """A split's metrics without prefix and without timings; undefined ones are None."""
+    metrics = {name.removeprefix(f"{split}_"): value for name, value in output.metrics.items()}
+    return {name: plain(value) for name, value in metrics.items() if name not in _TIMINGS}
+
+
+def plain(value: object) -> object:
+    """A number that JSON knows: NaN and infinity become None."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def store_fit(folder: str | Path, fit: Fit, label_names: list[str]) -> None:
+    """Writes temperature and thresholds into a saved model's ``config.json``, where taggers find them."""
+    path = Path(folder) / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config |= {_TEMPERATURE: fit.temperature, _FITTED_CLIPS: fit.clips}
+    if fit.thresholds is not None:
+        config[_THRESHOLDS] = dict(zip(label_names, fit.thresholds, strict=True))
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(partial, path)  # never half a configuration
+
+
+def stored_fit(config: PreTrainedConfig) -> Fit | None:
+    """What :func:`store_fit` wrote; None for a model without."""
+    temperature = getattr(config, _TEMPERATURE, None)
+    if temperature is None:
+        return None
+    thresholds = getattr(config, _THRESHOLDS, None)
+    in_order = [thresholds[config.id2label[index]] for index in range(config.num_labels)] if thresholds else None
+    return Fit(temperature, in_order, getattr(config, _FITTED_CLIPS, 0))
+
+
+def _plot(folder: Path, splits: EvaluatedSplits, metrics: Mapping) -> dict[str, str]:
+    """Draws the pictures of the reported split and returns caption → file name."""
+    split = reported_split(metrics["per_label"])
+    if split is None:
+        return {}
+    predictions = splits.labelled[split]
+    figures = {}
+    if splits.dataset.problem_type == SINGLE_LABEL:
+        guesses = predictions.probabilities.argmax(axis=1)
+        plot_confusion_matrix(predictions.references, guesses, predictions.label_names, folder / "confusion_matrix.png")
+        figures[f"Confusion matrix ({split})"] = "confusion_matrix.png"
+    else:
+        plot_per_tag_ap(metrics["per_label"][split], folder / "per_tag_ap.png")
+        figures[f"Average precision of every tag ({split})"] = "per_tag_ap.png"
+    plot_roc_curves(predictions, folder / "roc.png")
+    plot_precision_recall_curves(predictions, folder / "precision_recall.png")
+    plot_reliability(metrics["calibration"][split], folder / "reliability.png")
+    return figures | {
+        f"ROC curves ({split})": "roc.png",
+        f"Precision and recall ({split})": "precision_recall.png",
+        f"Reliability of the probabilities ({split})": "reliability.png",
+    }
