@@ -14,16 +14,14 @@ sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dir
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 
-from hf_tagger import TaggingTrainer, load_tagging_dataset, parse_recipe, prepare_clips
 from hf_tagger.command_line import output_file, run_script
 from hf_tagger.errors import HfTaggerError
 from hf_tagger.evaluation_record import EvaluatedSplits, evaluation_metrics, stored_fit, write_evaluation
 from hf_tagger.run_comparison import compare_runs
 from hf_tagger.run_report import compare_with_run
-from hf_tagger.training.build import check_labels, load_saved_model
+from hf_tagger.saved_evaluation import open_saved
 
 
 def main(argv: list[str]) -> None:
@@ -56,22 +54,17 @@ def main(argv: list[str]) -> None:
 
 def evaluate_run(options: argparse.Namespace, overrides: list[str]) -> dict | None:
     """Evaluates a split, prints its numbers, and returns them in the main process."""
-    data_arguments, _, training_arguments = parse_recipe([options.recipe_or_run, *overrides], check_model=False)
-    model, feature_extractor = load_saved_model(options.model)
-    dataset = load_tagging_dataset(data_arguments, feature_extractor.sampling_rate)
-    check_labels(model.config, dataset.label_names, dataset.problem_type)
-    with training_arguments.main_process_first(desc="decoding"):
-        clips, _ = prepare_clips(dataset, data_arguments, feature_extractor.sampling_rate)
-
-    with tempfile.TemporaryDirectory() as scratch:  # the run's own folder stays as it is
-        training_arguments.output_dir, training_arguments.report_to = scratch, []
-        trainer = TaggingTrainer(model, training_arguments, feature_extractor)
-        prediction = trainer.predict(clips[options.split], metric_key_prefix=options.split)
-    if not trainer.is_world_process_zero():
+    with open_saved(options.model, [options.recipe_or_run, *overrides]) as saved:
+        prediction = saved.predict(saved.clips[options.split], options.split)
+    if not saved.trainer.is_world_process_zero():
         return None
-    splits = EvaluatedSplits(dataset, clips, {options.split: prediction})
-    metrics = evaluation_metrics(splits, stored_fit(model.config))
-    print(json.dumps({name: metrics[name] for name in (options.split, "intervals", "protocol")}, indent=2))
+    splits = EvaluatedSplits(saved.dataset, saved.clips, {options.split: prediction})
+    metrics = evaluation_metrics(splits, stored_fit(saved.trainer.tagger.config))
+    print(
+        json.dumps(
+            {name: metrics[name] for name in (options.split, "intervals", "protocol") if name in metrics}, indent=2
+        )
+    )
     if options.output_dir:
         write_evaluation(options.output_dir, f"{options.model} ({options.split})", splits, metrics)
         print(f"Report: {Path(options.output_dir) / 'report.html'}")

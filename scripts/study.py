@@ -3,9 +3,14 @@
 python scripts/study.py inputs recipes/study_inputs.yaml --dataset_root ~/data/magnatagatune
 python scripts/study.py variants recipes/study_augmentation.yaml --dataset_root ~/data/magnatagatune
 
-Each further flag is a field of the recipe and holds for all variants. A finished variant is not trained again, one that
-was cut off goes on from its last checkpoint; --overwrite_output_dir trains anew. Each variant has its own folder in
-output_dir, where study.md and study.json hold the table of all that are finished.
+Or study a saved model (each with --help of its own):
+
+python scripts/study.py short-clips RUN RECIPE     scores by the duration of clips, and by where they are cut
+python scripts/study.py robustness RUN RECIPE      scores on spoiled recordings
+
+In a study of variants each further flag is a field of the recipe and holds for all variants. A finished variant is not
+trained again, one that was cut off goes on from its last checkpoint; --overwrite_output_dir trains anew. Each variant
+has its own folder in output_dir, where study.md and study.json hold the table of all that are finished.
 """
 
 from __future__ import annotations
@@ -25,12 +30,16 @@ import torch
 from hf_tagger import HfTaggerError
 from hf_tagger.command_line import INTERRUPTED_STATUS, run_script
 from hf_tagger.errors import Interrupted
+from hf_tagger.studies import run_study, study_names
 from hf_tagger.study import Variant, collect_rows, default_folder, read_variants, write_table
 
 _FINETUNE = str(Path(__file__).resolve().parent / "finetune.py")
 
 
 def main(argv: list[str]) -> None:
+    if argv and argv[0] in study_names():
+        run_study(argv)
+        return
     environment = dict(os.environ)  # reading a recipe writes into it (torch_compile): no matter of other variants
     options, fields = read_command_line(argv)
     variants, missing = read_variants(options.recipe, fields, options.only, options.output_dir)

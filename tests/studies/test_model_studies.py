@@ -1,0 +1,93 @@
+"""Studies of a saved model, as a user starts them; the model is small and has learned a little."""
+
+import json
+
+import pytest
+from PIL import Image
+from script_runner import TINY, load_script
+
+from hf_tagger.data.clip_views import ChangedClips, CroppedClips
+from hf_tagger.errors import HfTaggerError
+from hf_tagger.evaluation.degradations import Degradation
+from hf_tagger.saved_evaluation import open_saved
+from hf_tagger.studies import study_names
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on the embedded dataset."""
+    folder = tmp_path_factory.mktemp("study") / "run"
+    argv = ["--dataset_name", "synthetic", "--synthetic_clips", "80", "--cache_dir", str(folder.parent / "cache")]
+    load_script("finetune").main([*argv, *TINY, "--num_train_epochs", "4", "--output_dir", str(folder)])
+    return folder
+
+
+def study(name, run, *flags):
+    load_script("study").main([name, str(run), str(run / "recipe.yaml"), *flags])
+
+
+def read(folder, name):
+    record = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    return record, {(own["kind"], own["strength"]): own for own in record["conditions"]}
+
+
+def test_every_study_says_what_it_does(capsys):
+    assert {"short-clips", "robustness"} <= set(study_names())
+    for name in study_names():
+        with pytest.raises(SystemExit):
+            load_script("study").main([name, "--help"])
+        assert f"scripts/study.py {name}" in capsys.readouterr().out
+
+
+def test_short_clips_are_scored_by_duration_and_position(run, capsys):
+    study("short-clips", run, "--durations", "0.5,1,99", "--positions", "0,1", "--piece", "0.5")
+    folder = run / "studies" / "short_clips"
+    record, found = read(folder, "short_clips")
+    metrics = json.loads((run / "metrics.json").read_text())
+    whole = max(strength for kind, strength in found if kind == "duration")
+    assert list(found) == [
+        ("duration", 0.5), ("duration", 1.0), ("duration", whole), ("position", 0.0), ("position", 1.0)
+    ]  # fmt: skip
+    assert found["duration", whole]["value"] == pytest.approx(metrics["test"]["ap_macro"], abs=1e-9)
+    assert found["duration", whole]["low"] == pytest.approx(metrics["intervals"]["test"]["ap_macro"]["low"], abs=1e-9)
+    assert record["protocol"]["hash"] == metrics["protocol"]["hash"]
+    with open_saved(str(run), [str(run / "recipe.yaml")]) as saved:  # the same by hand
+        output = saved.predict(CroppedClips(saved.clips["test"], 0.5, 1.0), "test")
+    assert found["position", 1.0]["value"] == pytest.approx(output.metrics["test_ap_macro"], abs=1e-12)
+    printed = capsys.readouterr().out
+    assert f"| 0.5 s | {found['duration', 0.5]['value']:.4f} |" in printed
+    assert (folder / "short_clips.md").read_text() in printed + "\n"
+    with Image.open(folder / "short_clips.png") as picture:
+        assert picture.width > 800
+
+
+def test_spoiled_recordings_are_scored_against_clean_ones(run, tmp_path):
+    study("robustness", run, "--only", "noise", "low_pass", "--output_dir", str(tmp_path))
+    _, found = read(tmp_path, "robustness")
+    clean = found["clean", 0.0]["value"]
+    assert clean == pytest.approx(json.loads((run / "metrics.json").read_text())["test"]["ap_macro"], abs=1e-9)
+    with open_saved(str(run), [str(run / "recipe.yaml")]) as saved:  # the same by hand
+        output = saved.predict(ChangedClips(saved.clips["test"], Degradation("noise", 10)), "test")
+    assert found["noise", 10]["value"] == pytest.approx(output.metrics["test_ap_macro"], abs=1e-12)
+    assert found["noise", 10]["value"] != clean
+    assert {kind for kind, _ in found} == {"clean", "noise", "low_pass"}
+    text = (tmp_path / "robustness.md").read_text()
+    losses = [float(line.split("|")[4]) for line in text.split("| Lost |")[1].splitlines()[2:]]
+    assert losses == sorted(losses, reverse=True)
+    worst = min(found.values(), key=lambda own: own["value"])
+    assert losses[0] == pytest.approx(
+        max(found["clean", 0.0]["labels"][label] - value for label, value in worst["labels"].items()), abs=5e-4
+    )
+    assert (tmp_path / "robustness.png").exists()
+
+
+def test_mistakes_are_said(run, tmp_path):
+    with pytest.raises(HfTaggerError, match="seconds above 0"):
+        study("short-clips", run, "--durations", "0,1")
+    with pytest.raises(HfTaggerError, match=r"between 0 \(start\) and 1 \(end\)"):
+        study("short-clips", run, "--positions", "0,2")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HfTaggerError, match="cannot be made"):
+        study("robustness", run, "--output_dir", str(tmp_path / "file" / "folder"))
+    with pytest.raises(SystemExit):
+        study("short-clips", run, "--durations", "long")
