@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedConfig
 from transformers.trainer_utils import PredictionOutput
 
 from .data.base import SINGLE_LABEL, TaggingDatasetDict
@@ -21,8 +19,6 @@ from .evaluation.plots import plot_confusion_matrix, plot_per_tag_ap
 from .evaluation.predictions import write_predictions
 
 _TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")  # no run repeats them
-# Entries of a model's config.json; transformers keeps what it does not know.
-_THRESHOLDS, _TEMPERATURE, _FITTED_CLIPS = "label_thresholds", "calibration_temperature", "calibration_clips"
 
 
 @dataclass(frozen=True)
@@ -127,28 +123,6 @@ def split_metrics(output: PredictionOutput, split: str) -> dict:
 def plain(value: object) -> object:
     """A number that JSON knows: NaN and infinity become None."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def store_fit(folder: str | Path, fit: Fit, label_names: list[str]) -> None:
-    """Writes temperature and thresholds into a saved model's ``config.json``, where taggers find them."""
-    path = Path(folder) / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config |= {_TEMPERATURE: fit.temperature, _FITTED_CLIPS: fit.clips}
-    if fit.thresholds is not None:
-        config[_THRESHOLDS] = dict(zip(label_names, fit.thresholds, strict=True))
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(partial, path)  # never half a configuration
-
-
-def stored_fit(config: PreTrainedConfig) -> Fit | None:
-    """What :func:`store_fit` wrote; None for a model without."""
-    temperature = getattr(config, _TEMPERATURE, None)
-    if temperature is None:
-        return None
-    thresholds = getattr(config, _THRESHOLDS, None)
-    in_order = [thresholds[config.id2label[index]] for index in range(config.num_labels)] if thresholds else None
-    return Fit(temperature, in_order, getattr(config, _FITTED_CLIPS, 0))
 
 
 def _plot(folder: Path, splits: EvaluatedSplits, metrics: Mapping) -> dict[str, str]:

@@ -25,12 +25,12 @@ from .data.base import SkippedClip, TaggingDatasetDict
 from .data.pcm import PreparedClips, write_skipped_clips
 from .evaluation.metrics import DEFAULT_METRIC, METRIC_NAMES, METRIC_TITLES
 from .evaluation.plots import plot_curves
+from .evaluation.stored_fit import store_fit
 from .evaluation_record import (
     EvaluatedSplits,
     evaluation_metrics,
     plain,
     reported_split,
-    store_fit,
     write_evaluation,
 )
 from .hub.card import build_model_card

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 
+from .evaluation.stored_fit import stored_fit
 from .models.input_features import input_features
 from .models.windowed_classification import MULTI_LABEL, average_windows
 from .models.windowing import cut_windows
@@ -32,6 +33,9 @@ class Tagger:
         match_memory_format(self.model, self.device)
         self.sampling_rate: int = feature_extractor.sampling_rate
         self._features = input_features(feature_extractor)
+        fit = stored_fit(model.config)
+        self.thresholds = fit and fit.thresholds
+        """From which probability on audio gets each label, ``[C]``; None for models that have no thresholds."""
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path, device: str | None = None) -> Tagger:
@@ -55,10 +59,22 @@ class Tagger:
         return averaged.sigmoid() if config.problem_type == MULTI_LABEL else averaged.softmax(dim=-1)
 
     def __call__(self, waveform: np.ndarray, top_k: int | None = None) -> list[dict]:
-        """The ``top_k`` best labels (default: all) as ``{"label", "score"}``, best first."""
+        """Labels of one waveform, float32 ``[samples]`` at ``sampling_rate``.
+
+        Args:
+            waveform: The audio.
+            top_k: Number of labels; None for all.
+
+        Returns:
+            The best labels as ``{"label", "score"}``, best first; with ``"given"``, whether the score reaches the
+            label's threshold, if the model has thresholds.
+        """
         scores = self.probabilities(waveform)
-        best = scores.argsort(descending=True)[:top_k].tolist()
-        return [{"label": self.model.config.id2label[index], "score": scores[index].item()} for index in best]
+        tags = []
+        for index in scores.argsort(descending=True)[:top_k].tolist():
+            tag = {"label": self.model.config.id2label[index], "score": scores[index].item()}
+            tags.append(tag if self.thresholds is None else tag | {"given": tag["score"] >= self.thresholds[index]})
+        return tags
 
 
 def chosen_device(name: str | None) -> torch.device:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from hf_tagger.command_line import output_file, run_script
 from hf_tagger.errors import HfTaggerError
-from hf_tagger.evaluation_record import EvaluatedSplits, evaluation_metrics, stored_fit, write_evaluation
+from hf_tagger.evaluation.stored_fit import stored_fit
+from hf_tagger.evaluation_record import EvaluatedSplits, evaluation_metrics, write_evaluation
 from hf_tagger.run_comparison import compare_runs
 from hf_tagger.run_report import compare_with_run
 from hf_tagger.saved_evaluation import open_saved

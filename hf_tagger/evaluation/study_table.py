@@ -58,7 +58,9 @@ def study_table(rows: Sequence[Mapping]) -> str:
     if not rows:
         return "No variant of this study is finished yet.\n"
     _check_clips(rows)
-    metrics = [name for name in METRIC_TITLES if any(row.get(name) is not None for row in rows)]
+    defined = {name for row in rows for name, value in row.items() if value is not None}
+    names = next((names for kind, names in METRIC_NAMES.items() if DEFAULT_METRIC[kind] in defined), METRIC_TITLES)
+    metrics = [name for name in names if name in defined]
     costs = {name: form for name, form in _COSTS.items() if any(row.get(name) is not None for row in rows)}
     titles = ["Variant", *(METRIC_TITLES[name] for name in metrics), *(title for title, _ in costs.values())]
     lines = ["| " + " | ".join(titles) + " |", "|---" + "|---:" * (len(titles) - 1) + "|"]

@@ -2,9 +2,11 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
+import soundfile
 from script_runner import TINY, load_script
 from sklearn.metrics import f1_score
 from transformers import AutoConfig
@@ -80,6 +82,40 @@ def test_two_runs_are_compared_by_their_predictions(runs, tmp_path, capsys):
     values = [read_metrics(run)["test"]["ap_macro"] for run in runs]
     assert [found["metrics"]["ap_macro"][name] for name in ("first", "second")] == pytest.approx(values)
     assert f"| {values[0]:.4f} | {values[1]:.4f} | {values[1] - values[0]:+.4f} |" in printed
+
+
+@pytest.fixture(scope="module")
+def tag(runs, tmp_path_factory):
+    """Tags a second of noise after the run's thresholds have been replaced; returns what is printed."""
+    folder = tmp_path_factory.mktemp("thresholds")
+    shutil.copytree(runs[0], folder / "run", ignore=shutil.ignore_patterns("checkpoint-*"))
+    path = folder / "run" / "config.json"
+    before = json.loads(path.read_text())
+    soundfile.write(folder / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+
+    def tag(capsys, thresholds, *flags):
+        config = {name: value for name, value in before.items() if thresholds or not name.startswith("calibration")}
+        path.write_text(json.dumps(config | {"label_thresholds": thresholds}))
+        load_script("predict").main([str(folder / "run"), str(folder / "noise.wav"), "--device", "cpu", *flags])
+        return capsys.readouterr().out
+
+    tag.labels = list(before["label_thresholds"])
+    return tag
+
+
+def test_a_file_gets_the_labels_that_reach_their_thresholds(tag, capsys):
+    thresholds = {label: float(number % 2) for number, label in enumerate(tag.labels)}  # all or nothing
+    (result,) = json.loads(tag(capsys, thresholds, "--json"))
+    assert sorted(own["label"] for own in result["tags"]) == sorted(tag.labels[::2])
+    (result,) = json.loads(tag(capsys, thresholds, "--json", "--top_k", "99"))
+    assert {own["label"]: own["given"] for own in result["tags"]} == {
+        label: threshold == 0 for label, threshold in thresholds.items()
+    }
+
+
+def test_a_file_of_which_no_label_is_sure_says_so_and_without_thresholds_five_are_shown(tag, capsys):
+    assert "noise.wav: no label reaches its threshold" in tag(capsys, dict.fromkeys(tag.labels, 1.0))
+    assert tag(capsys, None).count(", ") == 4
 
 
 def test_mistakes_are_said(runs, tmp_path):
