@@ -8,6 +8,10 @@ Or study a saved model (each with --help of its own):
 python scripts/study.py short-clips RUN RECIPE     scores by the duration of clips, and by where they are cut
 python scripts/study.py robustness RUN RECIPE      scores on spoiled recordings
 
+Or a dataset:
+
+python scripts/study.py leaks RECIPE               groups, equal files and copies of recordings across the splits
+
 In a study of variants each further flag is a field of the recipe and holds for all variants. A finished variant is not
 trained again, one that was cut off goes on from its last checkpoint; --overwrite_output_dir trains anew. Each variant
 has its own folder in output_dir, where study.md and study.json hold the table of all that are finished.

@@ -54,7 +54,16 @@ def output_folder(options: argparse.Namespace, name: str) -> Path:
     """The folder for a study's results, which is made."""
     run = Path(options.model)
     default = (run if run.is_dir() else Path()) / "studies" / name
-    folder = Path(options.output_dir).expanduser() if options.output_dir else default
+    return make_folder(options.output_dir or default)
+
+
+def make_folder(name: str | Path) -> Path:
+    """Makes a folder for results.
+
+    Raises:
+        HfTaggerError: If that is not possible.
+    """
+    folder = Path(name).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,0 +1,62 @@
+"""The leak check on a folder in which some clips are copies of others."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from script_runner import load_script
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    """Thirty clips in two classes, with a table of splits and albums; three of them stand twice."""
+    root = tmp_path_factory.mktemp("music")
+    generator = np.random.default_rng(0)
+    rows, waveforms = [], {}
+    for number in range(30):
+        notes = np.repeat(generator.uniform(300, 1_800, (20, 3)), RATE // 4, axis=0)  # five seconds of chords
+        wave = np.sin(2 * np.pi * np.cumsum(notes, axis=0) / RATE).mean(axis=1) * 0.3
+        waveforms[number] = wave + generator.normal(0, 0.003, len(wave))
+    waveforms[21] = waveforms[2].copy()  # test and train, to the last sample
+    waveforms[22] = 0.5 * waveforms[3][RATE // 2 :]  # test and train, quieter and without the first half second
+    waveforms[5] = waveforms[4].copy()  # both in train
+    for number, wave in waveforms.items():
+        name = f"{'high' if number % 2 else 'low'}/{number:02}.wav"
+        (root / name).parent.mkdir(exist_ok=True)
+        soundfile.write(root / name, wave, RATE)
+        split = "train" if number < 15 else "validation" if number < 20 else "test"
+        album = "shared album" if number in (0, 25) else f"album {number}"
+        rows.append({"file_name": name, "label": name.split("/")[0], "split": split, "group": album})
+    with open(root / "metadata.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return root
+
+
+def ends_of(pairs):
+    return [(own["first"], own["second"]) for own in pairs]
+
+
+def test_copies_and_groups_across_splits_are_named(music, root, tmp_path, capsys):
+    recipe = str(root / "recipes" / "short_cnn_folder.yaml")
+    fields = ["--dataset_root", str(music), "--cache_dir", str(tmp_path / "cache"), "--preprocessing_num_workers", "1"]
+    load_script("study").main(["leaks", recipe, "--output_dir", str(tmp_path), *fields])
+    record, printed = json.loads((tmp_path / "leaks.json").read_text()), capsys.readouterr().out
+    assert record["groups_in_several_splits"] == {"shared album": {"train": 1, "test": 1}}
+    pairs = record["same_recordings"]
+    names = [
+        tuple(f"{split} {clip_id.split('/')[-1][:2]}" for split, clip_id in (own["first"], own["second"]))
+        for own in pairs
+    ]
+    assert names == [("train 02", "test 21"), ("train 03", "test 22"), ("train 04", "train 05")]
+    assert [own["is_exact"] for own in pairs] == [True, False, True]
+    assert [own["across"] for own in pairs] == [True, True, False]
+    assert 0 < pairs[1]["bit_error_rate"] < 0.35
+    assert pairs[1]["offset"] == pytest.approx(0.5, abs=0.032)
+    assert "2 pairs of clips in different splits are the same recording, 1 of them to the last sample" in printed
+    assert "- shared album: 1 train, 1 test" in printed
