@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Mapping
@@ -107,6 +108,16 @@ def write_evaluation(
     figures = dict(figures or {}) | _plot(folder, splits, metrics)
     write_report(folder, title, metrics, figures, splits.dataset.problem_type)
     return figures
+
+
+def write_drawn_split(dataset: TaggingDatasetDict, folder: Path) -> None:
+    """Writes ``split.csv``, the split of every clip, if it was drawn and nobody else has it."""
+    if not dataset.protocol.generated:
+        return
+    with open(folder / "split.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "split"])
+        writer.writerows([clip_id, split] for split, rows in dataset.items() for clip_id in rows["id"])
 
 
 def reported_split(splits: Mapping) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.metadata
 import json
 import math
@@ -31,6 +30,7 @@ from .evaluation_record import (
     evaluation_metrics,
     plain,
     reported_split,
+    write_drawn_split,
     write_evaluation,
 )
 from .hub.card import build_model_card
@@ -90,8 +90,7 @@ def write_run(report: RunReport) -> dict:
     """Writes everything into the run's folder and returns the content of ``metrics.json``."""
     folder = Path(report.trainer.args.output_dir)
     write_skipped_clips(report.skipped, folder / "skipped_clips.csv")
-    if report.dataset.protocol.generated:
-        _write_split(report.dataset, folder / "split.csv")
+    write_drawn_split(report.dataset, folder)
     splits = EvaluatedSplits(report.dataset, report.clips, report.predictions)
     fit = splits.fit()
     if fit is not None:
@@ -243,10 +242,3 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"
-
-
-def _write_split(dataset: TaggingDatasetDict, path: Path) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "split"])
-        writer.writerows([clip_id, split] for split, rows in dataset.items() for clip_id in rows["id"])

@@ -1,0 +1,1 @@
+"""Classical baselines: features by librosa, classifiers by scikit-learn."""

@@ -1,0 +1,1 @@
+"""How a tagger decides: what it reacts to in time and frequency, and whether that explanation holds."""
