@@ -54,6 +54,12 @@ class EvaluatedSplits:
             )
         return result
 
+    def write_predictions(self, folder: str | Path) -> None:
+        """Writes ``predictions_<split>.parquet`` of every split, what all numbers are computed from."""
+        for split, output in self.outputs.items():
+            path = Path(folder) / f"predictions_{split}.parquet"
+            write_predictions(self.clips[split], output.predictions, self.dataset.label_names, path)
+
     def fit(self) -> Fit | None:
         """Temperature and thresholds of the validation split, if it was evaluated and has labels."""
         validation = self.labelled.get("validation")
@@ -88,7 +94,7 @@ def write_evaluation(
     metrics: Mapping,
     figures: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Writes ``metrics.json``, the predictions of every split, pictures and ``report.html``.
+    """Writes ``metrics.json``, pictures and ``report.html``.
 
     Args:
         folder: Where to.
@@ -100,10 +106,7 @@ def write_evaluation(
     Returns:
         Caption → file name of all pictures.
     """
-    folder, names = Path(folder), splits.dataset.label_names
-    folder.mkdir(parents=True, exist_ok=True)
-    for split, output in splits.outputs.items():
-        write_predictions(splits.clips[split], output.predictions, names, folder / f"predictions_{split}.parquet")
+    folder = Path(folder)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     figures = dict(figures or {}) | _plot(folder, splits, metrics)
     write_report(folder, title, metrics, figures, splits.dataset.problem_type)
@@ -121,8 +124,11 @@ def write_drawn_split(dataset: TaggingDatasetDict, folder: Path) -> None:
 
 
 def reported_split(splits: Mapping) -> str | None:
-    """The split that stands for the model in pictures and card: test, or validation where test has no labels."""
-    return next((split for split in ("test", "validation") if split in splits), None)
+    """The split that stands for the model in pictures and card: test, or validation where test has no labels.
+
+    The training split does only if nothing else was evaluated.
+    """
+    return next((split for split in ("test", "validation", "train") if split in splits), None)
 
 
 def split_metrics(output: PredictionOutput, split: str) -> dict:

@@ -112,8 +112,8 @@ def _read_metrics(folder: Path, split: str) -> dict:
     if not path.is_file():
         raise HfTaggerError(f"{folder} holds no metrics.json; expected the folder of a finished run or evaluation.")
     record = json.loads(path.read_text(encoding="utf-8"))
-    if split not in record:
-        raise HfTaggerError(f"{path} has no numbers of the {split} split.")
+    if not record.get(split):
+        raise HfTaggerError(f"{path} has no numbers of the {split} split, or its clips have no labels; try --split.")
     return record
 
 
@@ -131,7 +131,16 @@ def _aligned(one: Predictions, other: Predictions, folders: list[Path]) -> np.nd
                 f"example {', '.join(lacking[:3])}. Evaluate both anew, from the same files."
             )
     rows, columns = (_positions(*names) for names in ((one.ids, other.ids), (one.label_names, other.label_names)))
+    if not np.array_equal(one.references, _in_order(other, rows, columns), equal_nan=True):
+        raise HfTaggerError(f"The clips in {folders[0]} and {folders[1]} have different labels: evaluate both anew.")
     return other.probabilities[rows][:, columns]
+
+
+def _in_order(other: Predictions, rows: list[int], columns: list[int]) -> np.ndarray:
+    """References of the other run in the first one's order."""
+    if other.problem_type == MULTI_LABEL:
+        return other.references[rows][:, columns]
+    return np.argsort(columns)[other.references[rows]]
 
 
 def _positions(names: Sequence[str], among: Sequence[str]) -> list[int]:

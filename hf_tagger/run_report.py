@@ -92,6 +92,7 @@ def write_run(report: RunReport) -> dict:
     write_skipped_clips(report.skipped, folder / "skipped_clips.csv")
     write_drawn_split(report.dataset, folder)
     splits = EvaluatedSplits(report.dataset, report.clips, report.predictions)
+    splits.write_predictions(folder)  # first: what follows takes minutes where clips are many
     fit = splits.fit()
     if fit is not None:
         store_fit(folder, fit, report.dataset.label_names)
@@ -208,6 +209,7 @@ def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str]) -> Mo
         intervals=metrics.get("intervals", {}),
         bootstrap=metrics.get("bootstrap", {}),
         calibration=metrics.get("calibration", {}),
+        thresholds_are_fitted=any("f1_macro_at_thresholds" in own for own in metrics.get("decisions", {}).values()),
         skipped=report.skipped,
         training=TrainingFacts(
             epochs=training["epochs"],

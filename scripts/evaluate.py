@@ -45,8 +45,8 @@ def main(argv: list[str]) -> None:
         comparison = compare_runs(options.model, options.recipe_or_run, options.split)
         print(comparison.as_markdown())
         result = comparison.as_dict()
-    elif options.output_dir and Path(options.output_dir).resolve() == Path(options.model).resolve():
-        raise HfTaggerError(f"--output_dir {options.output_dir} is the run itself, whose numbers would be replaced.")
+    elif options.output_dir and (Path(options.output_dir) / "recipe.yaml").exists():
+        raise HfTaggerError(f"--output_dir {options.output_dir} is a run, whose own numbers would be replaced.")
     else:
         result = evaluate_run(options, overrides)
     if output and result:
@@ -67,6 +67,8 @@ def evaluate_run(options: argparse.Namespace, overrides: list[str]) -> dict | No
         )
     )
     if options.output_dir:
+        Path(options.output_dir).mkdir(parents=True, exist_ok=True)
+        splits.write_predictions(options.output_dir)
         write_evaluation(options.output_dir, f"{options.model} ({options.split})", splits, metrics)
         print(f"Report: {Path(options.output_dir) / 'report.html'}")
     print(compare_with_run(options.model, options.split, metrics))

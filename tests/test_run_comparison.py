@@ -78,6 +78,16 @@ def test_runs_on_other_clips_are_refused_with_their_protocols(tmp_path, right):
         compare_runs(first, second)
 
 
+def test_runs_whose_clips_were_labelled_otherwise_are_refused(tmp_path, right):
+    first, second = (write_run(tmp_path / name, own) for name, own in zip("ab", right, strict=True))
+    clips = SimpleNamespace(
+        ids=[f"clip {index}" for index in range(120)], groups=[None] * 120, labels=[0] * 120, unknown_labels=[[]] * 120
+    )
+    write_predictions(clips, np.full((120, 2), 0.5), NAMES, second / "predictions_test.parquet")
+    with pytest.raises(HfTaggerError, match="have different labels"):
+        compare_runs(first, second)
+
+
 def test_what_is_lacking_is_named(tmp_path, right):
     first = write_run(tmp_path / "a", right[0])
     with pytest.raises(HfTaggerError, match=r"holds no metrics\.json"):

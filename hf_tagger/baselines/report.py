@@ -70,6 +70,7 @@ class BaselineReport:
         write_drawn_split(self.dataset, folder)
         outputs = {split: self._output(result, split) for split in ("validation", "test") if len(self.clips[split])}
         splits = EvaluatedSplits(self.dataset, self.clips, outputs)
+        splits.write_predictions(folder)
         # Temperature and thresholds of the validation split are reported, as of a model; they change no score.
         metrics = evaluation_metrics(splits, splits.fit())
         metrics |= {"skipped_clips": len(self.skipped), "training": self._training(name, result)}

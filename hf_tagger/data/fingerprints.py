@@ -20,6 +20,8 @@ FRAME_SECONDS, HOP_SECONDS = 0.37, 0.032
 _BANDS, _LOWEST_HERTZ, _HIGHEST_HERTZ = 33, 300.0, 2_000.0
 BIT_ERROR_RATE = 0.35
 OVERLAP_SECONDS = 3.0
+_SHARE_OF_SHORT_CLIPS = 0.8
+_FRAMES_AT_ONCE = 1_000  # bounds the memory of long recordings
 _SHARED_FRAMES = 3  # of a candidate pair at one distance in time: fewer are chance
 _MOST_FRAMES = 50  # that are equal: more are silence or a hum, and tell nothing
 
@@ -51,11 +53,14 @@ def fingerprint(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
     size, hop = round(FRAME_SECONDS * sampling_rate), round(HOP_SECONDS * sampling_rate)
     if len(waveform) < size + hop:
         return np.zeros(0, dtype=np.uint32)
-    frames = np.lib.stride_tricks.sliding_window_view(waveform, size)[::hop] * np.hanning(size).astype(np.float32)
-    power = np.square(np.abs(np.fft.rfft(frames, axis=1)))  # [frames, bins]
-    edges = np.geomspace(_LOWEST_HERTZ, _HIGHEST_HERTZ, _BANDS + 1) * size / sampling_rate
-    energy = np.add.reduceat(power, np.round(edges).astype(int), axis=1)[:, :_BANDS]
-    slope = np.diff(energy, axis=1)  # [frames, 32]
+    frames = np.lib.stride_tricks.sliding_window_view(waveform, size)[::hop]
+    edges = np.round(np.geomspace(_LOWEST_HERTZ, _HIGHEST_HERTZ, _BANDS + 1) * size / sampling_rate).astype(int)
+    window = np.hanning(size).astype(np.float32)
+    energy = []
+    for start in range(0, len(frames), _FRAMES_AT_ONCE):
+        spectrum = np.fft.rfft(frames[start : start + _FRAMES_AT_ONCE] * window, axis=1)
+        energy.append(np.add.reduceat(np.square(np.abs(spectrum)), edges, axis=1)[:, :_BANDS])
+    slope = np.diff(np.concatenate(energy), axis=1)  # [frames, 32]
     bits = np.diff(slope, axis=0) < 0  # the sign of E(n, m) - E(n, m+1) - (E(n-1, m) - E(n-1, m+1))
     return np.packbits(bits, axis=1).view(">u4")[:, 0].astype(np.uint32)
 
@@ -75,7 +80,9 @@ def find_copies(fingerprints: Iterable[np.ndarray], parts: Sequence[int] | None 
     for first, second, offset in _candidates(fingerprints, parts):
         one, other = fingerprints[first], fingerprints[second]
         start, stop = max(0, offset), min(len(one), len(other) + offset)
-        if (stop - start) * HOP_SECONDS < OVERLAP_SECONDS:
+        # Of clips that are hardly longer than that, most of the shorter one has to be in both.
+        needed = min(OVERLAP_SECONDS / HOP_SECONDS, _SHARE_OF_SHORT_CLIPS * min(len(one), len(other)))
+        if stop - start < needed:
             continue
         differing = one[start:stop] ^ other[start - offset : stop - offset]
         rate = float(np.unpackbits(differing.view(np.uint8)).mean())

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix
 
 from . import calibration
 from .intervals import LEVEL, RESAMPLES, bootstrap_intervals, count_groups
@@ -160,15 +160,15 @@ def _decide(predictions: Predictions, thresholds: Sequence[float] | None, rows: 
 
 
 def _decision_scores(references: np.ndarray, decided: np.ndarray) -> np.ndarray:
-    """Precision (0 for a tag that is never given), recall and F1 of every tag ``[3, C]``, where it is known."""
-    columns = zip(references.T, decided.T, strict=True)
-    scores = [
-        precision_recall_fscore_support(
-            own[own != UNKNOWN], given[own != UNKNOWN], labels=[1], average=None, zero_division=0
-        )[:3]
-        for own, given in columns
-    ]
-    return np.array(scores)[:, :, 0].T
+    """Precision, recall and F1 of every tag ``[3, C]`` where it is known, 0 where they are 0 / 0.
+
+    By hand, as scikit-learn refuses a tag that is not known of any clip.
+    """
+    carried = references == 1
+    right = (carried & decided).sum(axis=0)
+    given, positives = (decided & (references != UNKNOWN)).sum(axis=0), carried.sum(axis=0)
+    wholes = np.stack([given, positives, given + positives]).astype(float)
+    return np.divide(np.stack([right, right, 2 * right]), wholes, out=np.zeros_like(wholes), where=wholes > 0)
 
 
 def confused_pairs(predictions: Predictions, thresholds: Sequence[float] | None = None) -> list[dict]:

@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 from scipy.signal import butter, lfilter, sosfilt
 
+_MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _MP3_DELAY = 576 + 529  # samples: of LAME's encoder and of every decoder (https://lame.sourceforge.io/tech-FAQ.txt)
 
 
@@ -32,6 +33,13 @@ class Degradation:
 
     kind: str
     strength: float
+
+    def is_possible(self, sampling_rate: int) -> bool:
+        """Whether there is such a change at this rate: mp3 knows some rates, and of each some bitrates."""
+        if self.kind != "mp3":
+            return True
+        lowest, highest = mp3_bitrates(sampling_rate)
+        return sampling_rate in _MP3_RATES and lowest <= self.strength <= highest
 
     def length(self, samples: int) -> int:
         """Samples of the result: fewer if played faster."""
@@ -101,13 +109,18 @@ def low_pass(waveform: np.ndarray, sampling_rate: int, hertz: float) -> np.ndarr
     return sosfilt(butter(4, hertz, fs=sampling_rate, output="sos"), waveform)
 
 
+def mp3_bitrates(sampling_rate: int) -> tuple[int, int]:
+    """Lowest and highest bitrate in kbit/s of mp3 at a rate in Hz (MPEG 1, 2 and 2.5; the last as LAME uses it)."""
+    return (32, 320) if sampling_rate >= 32_000 else (8, 160) if sampling_rate >= 16_000 else (8, 64)
+
+
 def encode_mp3(waveform: np.ndarray, sampling_rate: int, kilobits: float) -> np.ndarray:
     """To mp3 at a constant bitrate in kbit/s and back, by libsndfile (LAME).
 
     libsndfile takes no bitrate but a level from 0 to 1 of the range that the format allows, and chooses the nearest
     bitrate of the format.
     """
-    lowest, highest = (32, 320) if sampling_rate >= 32_000 else (8, 160)
+    lowest, highest = mp3_bitrates(sampling_rate)
     level = 1 - (np.clip(kilobits, lowest, highest) - lowest) / (highest - lowest)
     buffer = io.BytesIO()
     peak = max(1.0, float(np.abs(waveform).max(initial=0)))  # louder samples would be clipped

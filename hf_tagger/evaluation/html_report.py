@@ -12,7 +12,7 @@ from ..data.base import MULTI_LABEL
 from .metrics import METRIC_NAMES, METRIC_TITLES
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
-_SPLITS = ("test", "validation")  # the one that counts first
+_SPLITS = ("test", "validation", "train")  # the one that counts first
 
 
 def write_report(

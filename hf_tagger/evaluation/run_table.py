@@ -6,11 +6,12 @@ A row is a flat mapping, a line of the CSV file as it is: ``run``; ``architectur
 with its recorded interval ``<metric>_low``, ``<metric>_high`` and ``<metric>_undefined`` (share of draws left out);
 ``interval_level``; ``parameters``, ``trainable_parameters``, ``seconds`` and ``device``; and what the numbers are of:
 ``dataset``, ``protocol``, ``protocol_hash``, ``split``, ``problem_type``, ``labels`` (those that could not be scored
-too), ``clips`` (those scored) and ``folder``. What a run did not record is None.
+too), ``labels_hash`` (of their names), ``clips`` (those scored) and ``folder``. What a run did not record is None.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import Counter
@@ -196,9 +197,17 @@ def _read_run(name: str, folder: Path, split: str) -> dict:
         "split": split,
         "problem_type": problem_type,
         "labels": sum(counts) or None,
+        "labels_hash": _hash(content, split),
         "clips": _mapping(protocol.get("used")).get(split),
         "folder": str(folder),
     }
+
+
+def _hash(content: Mapping, split: str) -> str | None:
+    """SHA-256 of the labels' names: as many labels need not be the same ones."""
+    rows = _mapping(content.get("per_label")).get(split)
+    names = sorted(str(_mapping(row).get("label")) for row in rows) if isinstance(rows, list) else []
+    return hashlib.sha256("\n".join(names).encode()).hexdigest() if names else None
 
 
 def _architecture(folder: Path) -> str | None:
@@ -233,8 +242,8 @@ def _mapping(value: object) -> Mapping:
 def _check_comparable(rows: Sequence[Mapping]) -> None:
     """Contract 4. Labels count too: macro means over 50 and over 188 tags of the same clips do not compare."""
     clips = {(row["dataset"], row["protocol_hash"], row["problem_type"]) for row in rows}
-    labels = {row["labels"] for row in rows} - {None}
-    if len(clips) == 1 and len(labels) < 2:
+    labels, names = ({row[key] for row in rows} - {None} for key in ("labels", "labels_hash"))
+    if len(clips) == 1 and len(labels) < 2 and len(names) < 2:
         return
     kinds: dict[str, list[str]] = {}
     for row in rows:
@@ -249,6 +258,8 @@ def _check_comparable(rows: Sequence[Mapping]) -> None:
 def _kind(row: Mapping) -> str:
     problem = row["problem_type"].removesuffix("_classification").replace("_", "-")
     labels = f", {row['labels']} labels" if row["labels"] is not None else ""
+    if row["labels_hash"] is not None:
+        labels += f" (names {row['labels_hash'][:8]})"
     return f"{row['dataset']}, protocol {row['protocol']} (hash {row['protocol_hash'][:12]}), {problem}{labels}"
 
 

@@ -16,9 +16,13 @@ _THRESHOLDS, _TEMPERATURE, _FITTED_CLIPS = "label_thresholds", "calibration_temp
 
 
 def store_fit(folder: str | Path, fit: Fit, label_names: Sequence[str]) -> None:
-    """Writes temperature and thresholds into a saved model's ``config.json``, where taggers find them."""
+    """Writes temperature and thresholds into a saved model's ``config.json``, where taggers find them.
+
+    Those of an earlier fit are replaced.
+    """
     path = Path(folder) / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop(_THRESHOLDS, None)
     config |= {_TEMPERATURE: fit.temperature, _FITTED_CLIPS: fit.clips}
     if fit.thresholds is not None:
         config[_THRESHOLDS] = dict(zip(label_names, fit.thresholds, strict=True))
@@ -32,6 +36,14 @@ def stored_fit(config: PreTrainedConfig) -> Fit | None:
     temperature = getattr(config, _TEMPERATURE, None)
     if temperature is None:
         return None
-    thresholds = getattr(config, _THRESHOLDS, None)
-    in_order = [thresholds[config.id2label[index]] for index in range(config.num_labels)] if thresholds else None
+    thresholds = getattr(config, _THRESHOLDS, None) or {}
+    names = [config.id2label[index] for index in range(config.num_labels)]
+    in_order = [thresholds[name] for name in names] if set(thresholds) == set(names) else None
     return Fit(temperature, in_order, getattr(config, _FITTED_CLIPS, 0))
+
+
+def forget_fit(config: PreTrainedConfig) -> None:
+    """Removes thresholds and temperature from the configuration of a model that will be trained on."""
+    for name in (_THRESHOLDS, _TEMPERATURE, _FITTED_CLIPS):
+        if hasattr(config, name):
+            delattr(config, name)

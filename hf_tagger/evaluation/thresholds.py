@@ -29,7 +29,7 @@ def fit_thresholds(probabilities: Any, references: Any, fewest_clips: int = FEWE
         fewest_clips: A tag that fewer clips carry, or that all carry, gets the shared threshold.
 
     Returns:
-        C thresholds, each halfway between two probabilities, to six significant digits; a clip gets a tag from the
+        C thresholds, each halfway between two probabilities; a clip gets a tag from the
         threshold on. None if no clip carries any tag.
 
     Raises:
@@ -44,7 +44,7 @@ def fit_thresholds(probabilities: Any, references: Any, fewest_clips: int = FEWE
     for tag in range(probabilities.shape[1]):
         own, scores = carried[known[:, tag], tag], probabilities[known[:, tag], tag]
         fits = max(1, fewest_clips) <= own.sum() < len(own)
-        thresholds.append(float(f"{_best_threshold(own, scores) if fits else shared:.6g}"))
+        thresholds.append(_best_threshold(own, scores) if fits else shared)
     return thresholds
 
 

@@ -72,7 +72,7 @@ def build_model_card(summary: CardSummary) -> ModelCard:
             per_label_header=_per_label_header(summary),
             per_label_rows=_per_label_rows(summary),
             has_unknown=_has_unknown(summary),
-            has_thresholds=_has(summary, "threshold"),
+            has_thresholds=_has(summary, "threshold") and summary.thresholds_are_fitted,
             bootstrap=summary.bootstrap.get(summary.reported_split),
             calibration=summary.calibration.get(summary.reported_split),
             skipped_reasons=Counter(clip.reason for clip in summary.skipped).most_common(),

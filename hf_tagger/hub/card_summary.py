@@ -66,6 +66,7 @@ class CardSummary:
             :func:`~hf_tagger.evaluation.assessment.assess`, as are the next two.
         bootstrap: Split → how they were drawn.
         calibration: Split → how far probabilities can be taken at their word.
+        thresholds_are_fitted: Whether the thresholds in ``per_label`` were fitted on validation clips.
         skipped: Clips that took no part.
         training: How the weights came to be.
         figures: Caption → file name beside the card.
@@ -97,6 +98,7 @@ class CardSummary:
     intervals: Mapping[str, Mapping[str, Mapping | None]] = field(default_factory=dict)
     bootstrap: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     calibration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    thresholds_are_fitted: bool = False
     skipped: Sequence[SkippedClip] = ()
     training: TrainingFacts
     figures: Mapping[str, str] = field(default_factory=dict)

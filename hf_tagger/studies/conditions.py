@@ -115,7 +115,7 @@ def losing_labels(before: Condition, after: Condition) -> str:
     lines = ["| Label | Before | After | Lost |", "|---|--:|--:|--:|"]
     for label in both[:_LABELS_SHOWN]:
         values = before.labels[label], after.labels[label], before.labels[label] - after.labels[label]
-        lines.append(f"| {label} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
+        lines.append("| " + label.replace("|", r"\|") + " | " + " | ".join(f"{value:.3f}" for value in values) + " |")
     return "\n".join(lines)
 
 

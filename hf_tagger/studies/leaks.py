@@ -116,7 +116,8 @@ def as_markdown(
 ) -> str:
     """What was found, in sentences and tables."""
     sizes = ", ".join(f"{len(own):,} {split}" for split, own in clips.items())
-    known = any(group is not None for own in clips.values() for group in own.groups)
+    # Where nothing is known, every clip is a group of its own, named by its id.
+    known = any(group != clip_id for own in clips.values() for group, clip_id in zip(own.groups, own.ids, strict=True))
     lines = [f"# Leaks between the splits of {title} ({sizes} clips)", ""]
     if not known:
         lines.append("Groups (songs, albums or artists) of these clips are not known.")

@@ -31,16 +31,20 @@ def run(options: argparse.Namespace, fields: list[str]) -> None:
         clean = score(saved, clips, options, "clean", 0.0)
         found = {
             kind: [
-                score(saved, ChangedClips(clips, Degradation(kind, strength)), options, kind, strength)
-                for strength in DEGRADATIONS[kind].strengths
+                score(saved, ChangedClips(clips, change), options, kind, change.strength)
+                for change in (Degradation(kind, strength) for strength in DEGRADATIONS[kind].strengths)
+                if change.is_possible(clips.sampling_rate)
             ]
             for kind in options.only
         }
+        found = {kind: own for kind, own in found.items() if own}
+        if not saved.trainer.is_world_process_zero():
+            return
         metric = DEFAULT_METRIC[saved.dataset.problem_type]
         curves = [Curve(DEGRADATIONS[kind].title, own, reference=clean) for kind, own in found.items()]
         plot_study_curves(curves, METRIC_TITLES[metric], folder / "robustness.png")
         every = [own for kind in found.values() for own in kind]
-        worst = min(every, key=lambda own: own.value if own.value is not None else 1.0)
+        worst = min([clean, *every], key=lambda own: own.value if own.value is not None else 1.0)
 
         def name(own):
             return own.kind if own is clean else f"{DEGRADATIONS[own.kind].title}: {own.strength:g}"

@@ -25,6 +25,7 @@ from .conditions import (
 )
 
 DURATIONS = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0)
+_SHORTEST = 0.001  # seconds
 POSITIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -44,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, fields: list[str]) -> None:
     """Scores every duration and every position."""
-    if min(options.durations) <= 0 or options.piece <= 0:
-        raise HfTaggerError("--durations and --piece are seconds above 0.")
+    if not all(seconds >= _SHORTEST for seconds in (*options.durations, options.piece)):
+        raise HfTaggerError(f"--durations and --piece are seconds, at least {_SHORTEST:g}.")
     if not all(0 <= position <= 1 for position in options.positions):
         raise HfTaggerError(f"--positions lie between 0 (start) and 1 (end), received {options.positions}.")
     folder = output_folder(options, "short_clips")
@@ -60,6 +61,8 @@ def run(options: argparse.Namespace, fields: list[str]) -> None:
             score(saved, CroppedClips(clips, options.piece, own), options, "position", own)
             for own in sorted(set(options.positions))
         ]
+        if not saved.trainer.is_world_process_zero():
+            return
         metric = DEFAULT_METRIC[saved.dataset.problem_type]
         title = METRIC_TITLES[metric]
         curves = [

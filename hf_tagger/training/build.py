@@ -23,6 +23,7 @@ from transformers.utils import FEATURE_EXTRACTOR_NAME
 from ..argument_checks import fits, type_name, unknown_name
 from ..arguments import ModelArguments
 from ..errors import HfTaggerError, RecipeError
+from ..evaluation.stored_fit import forget_fit
 from ..models import MODELS, WaveformFeatureExtractor, list_models
 from ..models.adapter_loading import adapter_base, merge_adapter
 from .checkpoints import HEAD_MODULES, UNREADABLE, expanded, load_weights, reason_of, saved_config
@@ -68,6 +69,7 @@ def plan_model(arguments: ModelArguments) -> ModelPlan:
     """
     if arguments.model_name_or_path is not None:
         config = saved_config(arguments.model_name_or_path)
+        forget_fit(config)  # thresholds of what will be other weights
         if adapter_base(expanded(arguments.model_name_or_path)) is not None:
             raise RecipeError([_adapter_to_merge(arguments.model_name_or_path)], _SOURCE)
     elif arguments.model_type not in MODELS:

@@ -28,6 +28,10 @@ _RUN_FILES = [
     "curves.png",
     "confusion_matrix.png",
     "per_tag_ap.png",
+    "roc.png",
+    "precision_recall.png",
+    "reliability.png",
+    "report.html",
     "skipped_clips.csv",
     "split.csv",
     "README.md",
@@ -42,6 +46,7 @@ _RUN_PATTERNS = (
     "predictions_*.parquet",
     "events.out.tfevents.*",
     "runs",
+    "studies",
 )
 # A checkpoint fits nothing else than the data and the model it was trained with.
 _FIXED_ON_RESUME = (

@@ -57,8 +57,16 @@ def test_a_piece_is_found_and_where_it_begins(recordings, seconds):
     assert found.offset == pytest.approx(-seconds, abs=HOP_SECONDS)
 
 
+def test_short_clips_are_found_if_most_of_them_is_the_same(recordings):
+    short = [recording[4 * RATE : 7 * RATE] for recording in recordings]
+    quieter = 0.3 * Degradation("noise", 30).apply(short[3], RATE)
+    (found,) = find_copies(prints([*short, quieter]))
+    assert (found.first, found.second) == (3, len(short))
+
+
 def test_too_little_in_common_is_no_copy(recordings):
-    assert find_copies(prints([recordings[5], recordings[5][: 2 * RATE]])) == []
+    """Two seconds of six."""
+    assert find_copies(prints([recordings[5][: 6 * RATE], recordings[5][4 * RATE :]])) == []
 
 
 def test_only_clips_of_different_parts_are_compared(recordings):

@@ -60,6 +60,14 @@ def test_a_tag_that_cannot_be_scored_has_no_decision_scores():
     assert (row["precision"], row["recall"], row["f1"]) == (None, None, None)
 
 
+def test_a_tag_that_is_not_known_of_any_clip_is_no_obstacle():
+    predictions, validation = tags(), tags(seed=1)
+    predictions.references[:, 2] = validation.references[:, 1] = np.nan
+    rows = assess(predictions, Fit.on(validation), resamples=20)["per_label"]
+    assert (rows[2]["known"], rows[2]["precision"], rows[2]["f1"]) == (0, None, None)
+    assert rows[0]["f1"] > 0.5
+
+
 def test_everything_is_plain_json_also_where_bins_are_empty():
     found = assess(tags(), Fit.on(tags(seed=1)), resamples=20)
     assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -182,6 +182,7 @@ def test_intervals_calibration_and_thresholds_of_the_reported_split_are_told():
         problem_type=MULTI,
         metrics={"test": metrics, "validation": metrics},
         per_label=[row | {"threshold": 0.125} for row in PER_LABEL],
+        thresholds_are_fitted=True,
         intervals={"test": intervals, "validation": intervals},
         bootstrap={"test": drawn},
         calibration={"test": {"expected_calibration_error": 0.0712, "with_temperature": fitted}},

@@ -69,12 +69,24 @@ def test_split_and_order_can_be_chosen_and_the_folder_has_a_default(run, runs, t
     assert "Split validation of synthetic" in capsys.readouterr().out
 
 
+def test_as_many_other_labels_are_other_labels(runs, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(runs / "first", other, ignore=shutil.ignore_patterns("checkpoint-*"))
+    metrics = json.loads((other / "metrics.json").read_text(encoding="utf-8"))
+    metrics["per_label"]["test"][0]["label"] = "kazoo"
+    (other / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    with pytest.raises(HfTaggerError, match="not evaluated on the same clips and labels"):
+        compare(runs / "first", other, "--output_dir", tmp_path / "out")
+
+
 def test_nothing_is_written_for_runs_that_do_not_compare(runs, tmp_path):
     path = runs / "second" / "metrics.json"
     metrics = json.loads(path.read_text(encoding="utf-8"))
     metrics["protocol"]["hash"] = "0" * 64
     path.write_text(json.dumps(metrics), encoding="utf-8")
-    with pytest.raises(HfTaggerError, match=r"hash 000000000000\), multi-label, 8 labels: second"):
+    with pytest.raises(
+        HfTaggerError, match=r"hash 000000000000\), multi-label, 8 labels \(names [0-9a-f]{8}\): second"
+    ):
         compare(runs / "first", runs / "second", "--output_dir", tmp_path / "out")
     with pytest.raises(HfTaggerError, match="no metric 'accuracy' to sort by; they have roc_auc_macro"):
         compare(runs / "first", "--sort_by", "accuracy", "--output_dir", tmp_path / "out")

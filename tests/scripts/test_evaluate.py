@@ -122,5 +122,5 @@ def test_mistakes_are_said(runs, tmp_path):
     evaluate = load_script("evaluate")
     with pytest.raises(HfTaggerError, match=r"remove --use_cpu"):
         evaluate.main([str(runs[0]), str(runs[1]), "--use_cpu"])
-    with pytest.raises(HfTaggerError, match=r"is the run itself, whose numbers would be replaced"):
+    with pytest.raises(HfTaggerError, match=r"is a run, whose own numbers would be replaced"):
         evaluate.main([str(runs[0]), str(runs[0] / "recipe.yaml"), "--output_dir", str(runs[0])])

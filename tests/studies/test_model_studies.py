@@ -82,7 +82,7 @@ def test_spoiled_recordings_are_scored_against_clean_ones(run, tmp_path):
 
 
 def test_mistakes_are_said(run, tmp_path):
-    with pytest.raises(HfTaggerError, match="seconds above 0"):
+    with pytest.raises(HfTaggerError, match=r"seconds, at least 0\.001"):
         study("short-clips", run, "--durations", "0,1")
     with pytest.raises(HfTaggerError, match=r"between 0 \(start\) and 1 \(end\)"):
         study("short-clips", run, "--positions", "0,2")
