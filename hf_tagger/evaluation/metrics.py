@@ -145,6 +145,11 @@ METRIC_TITLES: dict[str, str] = {name: title for metrics in _METRICS.values() fo
 DEFAULT_METRIC: dict[str, str] = {MULTI_LABEL: "ap_macro", SINGLE_LABEL: "accuracy"}
 
 
+def metric_of(name: str, problem_type: str) -> Score:
+    """The function of a metric: of checked references and probabilities, None where it is undefined."""
+    return _METRICS[problem_type][name][1]
+
+
 class TaggingMetrics(evaluate.Metric):
     """The metrics of this module as an ``evaluate.Metric`` that never asks the network.
 

@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from scipy.stats import rankdata
 
 from .metric_inputs import MULTI_LABEL, UNKNOWN, checked_inputs
-from .metrics import DECISION_THRESHOLD, top3_hits
+from .metrics import DECISION_THRESHOLD, METRIC_NAMES, metric_of, top3_hits
 
 _VALUES_AT_ONCE = 4_000_000  # of a float64 array: 32 MB, a few of which are alive at the same time
 
@@ -33,6 +33,7 @@ class WeightedScores:
 
     def __init__(self, probabilities: Any, references: Any, problem_type: str):
         probabilities, references = checked_inputs(probabilities, references, problem_type)
+        self._whole, self._problem_type = (references, probabilities), problem_type
         parts = _MultiLabel if problem_type == MULTI_LABEL else _SingleLabel
         self._parts = parts(probabilities, references)
         self.clips = len(probabilities)
@@ -52,7 +53,18 @@ class WeightedScores:
         if np.ndim(weights) != 2 or np.shape(weights)[1] != self.clips:
             raise ValueError(f"weights: got shape {np.shape(weights)}; expected [weightings, {self.clips} clips]")
         with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 is NaN: undefined, as is said above
-            return self._parts(np.asarray(weights, dtype=np.float64))
+            scores = self._parts(np.asarray(weights, dtype=np.float64))
+        return {
+            name: scores[name] if name in scores else self._of_repeated_clips(name, weights)
+            for name in METRIC_NAMES[self._problem_type]
+        }
+
+    def _of_repeated_clips(self, name: str, weights: np.ndarray) -> np.ndarray:
+        """The slow way, for metrics that are not written out below: weights are counts of clips."""
+        score, (references, probabilities) = metric_of(name, self._problem_type), self._whole
+        drawn = [np.repeat(np.arange(self.clips), np.asarray(own, dtype=np.int64)) for own in weights]
+        values = [score(references[own], probabilities[own]) for own in drawn]
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 class _MultiLabel:

@@ -43,6 +43,17 @@ def test_scores_under_weights_are_those_of_clips_that_are_repeated_so_often(prob
             assert values[row] == pytest.approx(expected[name], abs=1e-12)
 
 
+@pytest.mark.parametrize(("problem_type", "name"), [(MULTI, "f1_macro"), (SINGLE, "accuracy")])
+def test_a_metric_that_is_only_known_as_a_function_is_computed_from_repeated_clips(monkeypatch, problem_type, name):
+    """A new metric is one line in metrics.py, and has intervals."""
+    probabilities, references = clips_of(problem_type)
+    (weights,) = bootstrap_weights(60, None, resamples=20, seed=1)
+    scores = WeightedScores(probabilities, references, problem_type)
+    expected, fast = scores(weights), scores._parts
+    monkeypatch.setattr(scores, "_parts", lambda own: {key: value for key, value in fast(own).items() if key != name})
+    np.testing.assert_allclose(scores(weights)[name], expected[name], atol=1e-12)
+
+
 def test_a_draw_without_any_clip_that_carries_a_tag_leaves_the_tag_out_and_then_the_metric_undefined():
     probabilities = [[0.9, 0.2], [0.1, 0.7], [0.3, 0.4]]
     references = [[1, 0], [0, 1], [0, 0]]
