@@ -7,9 +7,7 @@ import difflib
 import sys
 import typing
 from collections.abc import Sequence
-from pathlib import Path
 
-import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
 from .argument_checks import plain, with_nested_value
@@ -17,7 +15,7 @@ from .arguments import DataArguments, ModelArguments, TaggingArguments
 from .data import argument_problems
 from .errors import RecipeError
 from .evaluation.metrics import METRIC_NAMES
-from .recipe_values import ConversionError, convert, load_yaml, read_flag_value
+from .recipe_values import ConversionError, convert, read_flag_value, read_flags, read_recipe_file
 from .training.build import plan_model
 from .variants import FIELD, folder_above, form_problems, one_variant, take_variant
 
@@ -65,7 +63,7 @@ def parse_recipe(
     path = argv.pop(0) if argv and not argv[0].startswith("--") else None
     problems: list[str] = []
     variant, argv = take_variant(argv, problems)
-    content = _read_yaml(path, problems) if path is not None else {}
+    content = read_recipe_file(path, problems) if path is not None else {}
     given = one_variant(content, variant, problems, path or "")
     _apply_flags(given, argv, problems)
     annotations = _annotations()
@@ -106,7 +104,7 @@ def list_variants(path: str) -> list[str]:
         RecipeError: If the file cannot be read, is not a recipe, or describes its variants in another form.
     """
     problems: list[str] = []
-    content = _read_yaml(path, problems)
+    content = read_recipe_file(path, problems)
     if FIELD in content:
         problems += form_problems(content[FIELD])
     if problems:
@@ -116,7 +114,7 @@ def list_variants(path: str) -> list[str]:
 
 def study_folder(path: str) -> str:
     """The folder above those of a study recipe's variants: its ``output_dir``, or ``runs/`` and the file's name."""
-    return folder_above(_read_yaml(path, []), path)
+    return folder_above(read_recipe_file(path, []), path)
 
 
 def resolved_recipe(data: DataArguments, model: ModelArguments, training: TaggingArguments) -> dict:
@@ -218,37 +216,9 @@ def _default(field: dataclasses.Field) -> object:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
-def _read_yaml(path: str, problems: list[str]) -> dict:
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError([f"the file cannot be read: {error}"], path) from error
-    try:
-        content, twice = load_yaml(text)
-    except yaml.YAMLError as error:
-        raise RecipeError([f"not valid YAML: {' '.join(str(error).split())}"], path) from error
-    problems += twice
-    if content is None:
-        return {}
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise RecipeError(["a recipe is a list of 'field: value' lines"], path)
-    return content
-
-
 def _apply_flags(given: dict, argv: list[str], problems: list[str]) -> None:
     """Turns ``--field value …`` into entries of ``given``; texts, converted later like those of the YAML."""
-    position = 0
-    while position < len(argv):
-        flag = argv[position]
-        position += 1
-        if not flag.startswith("--"):
-            problems.append(f"{flag!r}: a field's flag was expected here, as in --learning_rate 1e-4")
-            continue
-        name, equals, inline = flag[2:].partition("=")
-        values = [inline] if equals else []
-        while not equals and position < len(argv) and not argv[position].startswith("--"):
-            values.append(argv[position])
-            position += 1
+    for name, values in read_flags(argv, problems, "--learning_rate 1e-4"):
         name, dot, key = name.partition(".")
         name = name.replace("-", "_")
         if name not in _fields() and name.startswith("no_") and name[3:] in _fields() and not values:

@@ -6,10 +6,13 @@ import argparse
 import json
 import re
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 from transformers import HfArgumentParser
+
+from .errors import RecipeError
 
 
 class _RecipeLoader(yaml.SafeLoader):
@@ -174,3 +177,48 @@ def _kinds(annotation: object) -> set:
 def _readable(kinds: set) -> str:
     names = {int: "whole number", float: "number", str: "text", list: "list", dict: "mapping", bool: "true or false"}
     return " or ".join(sorted(names.get(kind, kind.__name__) for kind in kinds - {type(None)}))
+
+
+def read_recipe_file(path: str, problems: list[str]) -> dict:
+    """The fields of a recipe's YAML; keys that stand twice are added to the problems.
+
+    Raises:
+        RecipeError: If the file cannot be read, or holds something else.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError([f"the file cannot be read: {error}"], path) from error
+    try:
+        content, twice = load_yaml(text)
+    except yaml.YAMLError as error:
+        raise RecipeError([f"not valid YAML: {' '.join(str(error).split())}"], path) from error
+    problems += twice
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise RecipeError(["a recipe is a list of 'field: value' lines"], path)
+    return content
+
+
+def read_flags(argv: list[str], problems: list[str], example: str) -> Iterator[tuple[str, list[str]]]:
+    """The flags of a command line, without ``--``, each with the texts that follow it.
+
+    Args:
+        argv: The command line.
+        problems: Texts that belong to no flag are added.
+        example: A flag with its value, for that message.
+    """
+    position = 0
+    while position < len(argv):
+        flag = argv[position]
+        position += 1
+        if not flag.startswith("--"):
+            problems.append(f"{flag!r}: a field's flag was expected here, as in {example}")
+            continue
+        name, equals, inline = flag[2:].partition("=")
+        values = [inline] if equals else []
+        while not equals and position < len(argv) and not argv[position].startswith("--"):
+            values.append(argv[position])
+            position += 1
+        yield name, values

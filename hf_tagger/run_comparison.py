@@ -12,8 +12,8 @@ import numpy as np
 
 from .data.base import MULTI_LABEL, SINGLE_LABEL
 from .errors import HfTaggerError
-from .evaluation.assessment import FEWEST_GROUPS, Predictions
-from .evaluation.intervals import LEVEL, Comparison, compare_models, count_groups
+from .evaluation.assessment import Predictions
+from .evaluation.intervals import LEVEL, Comparison, compare_models, groups_to_draw
 from .evaluation.metrics import DEFAULT_METRIC, METRIC_TITLES
 from .evaluation.predictions import read_predictions
 
@@ -98,12 +98,9 @@ def compare_runs(first: str | Path, second: str | Path, split: str = "test") -> 
         raise HfTaggerError(f"{first} is of {problem_types[0]}, {second} of {problem_types[1]}.")
     one, other = (read_predictions(folder / f"predictions_{split}.parquet", problem_types[0]) for folder in folders)
     probabilities = _aligned(one, other, folders)
-    groups = count_groups(len(one.ids), one.groups)
-    by_group = FEWEST_GROUPS <= groups < len(one.ids)
-    comparisons = compare_models(
-        one.probabilities, probabilities, *one.scored[1:], groups=one.groups if by_group else None
-    )
-    drawn = "groups" if by_group else "clips"
+    groups = groups_to_draw(one.groups)
+    comparisons = compare_models(one.probabilities, probabilities, *one.scored[1:], groups=groups)
+    drawn = "clips" if groups is None else "groups"
     return RunComparison(str(first), str(second), split, len(one.ids), drawn, comparisons)
 
 

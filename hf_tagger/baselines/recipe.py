@@ -15,7 +15,7 @@ from ..argument_checks import unknown_name, with_nested_value
 from ..data import argument_problems
 from ..data_arguments import DataArguments
 from ..errors import RecipeError
-from ..recipe_values import ConversionError, convert, load_yaml, read_flag_value
+from ..recipe_values import ConversionError, convert, read_flag_value, read_flags, read_recipe_file
 from .arguments import BaselineArguments
 
 _ARGUMENT_CLASSES = (DataArguments, BaselineArguments)
@@ -46,7 +46,7 @@ def parse_baseline_recipe(argv: Sequence[str] | None = None) -> tuple[DataArgume
         raise SystemExit(0)
     path = argv.pop(0) if argv and not argv[0].startswith("--") else None
     problems: list[str] = []
-    given = _read_yaml(path, problems) if path is not None else {}
+    given = read_recipe_file(path, problems) if path is not None else {}
     _apply_flags(given, argv, problems)
     hints = {name: hint for kind in _ARGUMENT_CLASSES for name, hint in typing.get_type_hints(kind).items()}
     values = {}
@@ -97,34 +97,9 @@ def _parser() -> HfArgumentParser:
     )
 
 
-def _read_yaml(path: str, problems: list[str]) -> dict:
-    try:
-        content, twice = load_yaml(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError([f"the file cannot be read: {error}"], path) from error
-    except yaml.YAMLError as error:
-        raise RecipeError([f"not valid YAML: {' '.join(str(error).split())}"], path) from error
-    problems += twice
-    content = {} if content is None else content
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise RecipeError(["a recipe is a list of 'field: value' lines"], path)
-    return content
-
-
 def _apply_flags(given: dict, argv: list[str], problems: list[str]) -> None:
     """Turns ``--field value …`` into entries of ``given``; texts, converted later like those of the YAML."""
-    position = 0
-    while position < len(argv):
-        flag = argv[position]
-        position += 1
-        if not flag.startswith("--"):
-            problems.append(f"{flag!r}: a field's flag was expected here, as in --folds 4")
-            continue
-        name, equals, inline = flag[2:].partition("=")
-        values = [inline] if equals else []
-        while not equals and position < len(argv) and not argv[position].startswith("--"):
-            values.append(argv[position])
-            position += 1
+    for name, values in read_flags(argv, problems, "--folds 4"):
         name, *keys = name.split(".")
         name = name.replace("-", "_")
         if keys:

@@ -13,15 +13,12 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from . import calibration
-from .intervals import LEVEL, RESAMPLES, bootstrap_intervals, count_groups
+from .intervals import LEVEL, RESAMPLES, bootstrap_intervals, count_groups, groups_to_draw
 from .metric_inputs import MULTI_LABEL, UNKNOWN, checked_inputs
 from .metrics import DECISION_THRESHOLD, per_label_table
 from .thresholds import fit_thresholds
 
 HARDEST_CLIPS, CONFUSED_PAIRS = 20, 20
-FEWEST_GROUPS = 20
-"""With fewer groups clips are drawn instead: 5 to 30 groups are too few for a bootstrap over groups (Cameron, Gelbach &
-Miller 2008, https://doi.org/10.1162/rest.90.3.414). Such intervals hold for other clips of the same groups only."""
 _SMALLEST = 1e-12  # keeps the logarithm of a clip's cross-entropy finite
 _GUESSES = 3  # labels shown for a hard clip
 
@@ -104,18 +101,16 @@ def assess(predictions: Predictions, fit: Fit | None = None, resamples: int = RE
 
 
 def _intervals(predictions: Predictions, resamples: int) -> dict:
-    clips = len(predictions.ids)
-    groups = count_groups(clips, predictions.groups)
-    by_group = FEWEST_GROUPS <= groups < clips
-    intervals = bootstrap_intervals(*predictions.scored, predictions.groups if by_group else None, resamples)
+    clips, drawn = len(predictions.ids), groups_to_draw(predictions.groups)
+    intervals = bootstrap_intervals(*predictions.scored, drawn, resamples)
     return {
         "intervals": {name: interval and asdict(interval) for name, interval in intervals.items()},
         "bootstrap": {
             "level": LEVEL,
             "resamples": resamples,
-            "drawn": "groups" if by_group else "clips",
+            "drawn": "clips" if drawn is None else "groups",
             "clips": clips,
-            "groups": groups,
+            "groups": count_groups(clips, predictions.groups),
         },
     }
 

@@ -25,6 +25,9 @@ from .weighted_scores import WeightedScores
 RESAMPLES = 1_000
 """Draws. Enough for the ends of a 95 % interval (Efron & Tibshirani 1993, section 14.5)."""
 LEVEL = 0.95
+FEWEST_GROUPS = 20
+"""With fewer groups clips are drawn instead: 5 to 30 groups are too few for a bootstrap over groups (Cameron, Gelbach &
+Miller 2008, https://doi.org/10.1162/rest.90.3.414). Such intervals hold for other clips of the same groups only."""
 _DRAWS_AT_ONCE = 100  # bounds the memory of weights to 100 × clips
 
 
@@ -190,6 +193,11 @@ def bootstrap_weights(
     for start in range(0, resamples, _DRAWS_AT_ONCE):
         size = min(_DRAWS_AT_ONCE, resamples - start)
         yield generator.multinomial(count, np.full(count, 1 / count), size=size)[:, numbers]
+
+
+def groups_to_draw(groups: Sequence[str | None]) -> Sequence[str | None] | None:
+    """The groups, if they are what a bootstrap should draw; None where they are too few, or no clips share one."""
+    return groups if FEWEST_GROUPS <= count_groups(len(groups), groups) < len(groups) else None
 
 
 def count_groups(clips: int, groups: Sequence[str | None] | None) -> int:

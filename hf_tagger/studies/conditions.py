@@ -13,8 +13,7 @@ import numpy as np
 from ..data.clip_views import ChangedClips, CroppedClips
 from ..data.pcm import PreparedClips
 from ..errors import HfTaggerError
-from ..evaluation.assessment import FEWEST_GROUPS
-from ..evaluation.intervals import bootstrap_intervals, count_groups
+from ..evaluation.intervals import bootstrap_intervals, groups_to_draw
 from ..evaluation.metrics import DEFAULT_METRIC, METRIC_TITLES, per_label_table
 from ..saved_evaluation import SavedEvaluation
 
@@ -83,9 +82,8 @@ def score(
     problem_type, names = saved.dataset.problem_type, saved.dataset.label_names
     probabilities = output.predictions[clips.labelled]
     metric = DEFAULT_METRIC[problem_type]
-    groups = [clips.groups[index] for index in clips.labelled]
-    by_group = FEWEST_GROUPS <= count_groups(len(groups), groups) < len(groups)
-    interval = bootstrap_intervals(probabilities, output.label_ids, problem_type, groups if by_group else None)[metric]
+    groups = groups_to_draw([clips.groups[index] for index in clips.labelled])
+    interval = bootstrap_intervals(probabilities, output.label_ids, problem_type, groups)[metric]
     table = per_label_table(probabilities, output.label_ids, names, problem_type)
     value = output.metrics[f"{options.split}_{metric}"]
     return Condition(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from hf_tagger.evaluation.assessment import FEWEST_GROUPS, Fit, Predictions, assess, confused_pairs, hardest_clips
+from hf_tagger.evaluation.assessment import Fit, Predictions, assess, confused_pairs, hardest_clips
+from hf_tagger.evaluation.intervals import FEWEST_GROUPS
 
 MULTI, SINGLE = "multi_label_classification", "single_label_classification"
 
