@@ -32,7 +32,7 @@ def own_changes(config: PreTrainedConfig, saved: PreTrainedConfig, arguments: Mo
         problems.append(f"freeze: a {config.model_type} has no pretrained encoder; it must be none")
     if arguments.changes_feature_statistics and not hears_asts_spectrogram(config):
         problems.append(f"feature_statistics: a {config.model_type} does not normalise with stored statistics")
-    problems += _cut_problems(config, arguments) + _trained_problems(saved, arguments)
+    problems += _cut_problems(config, arguments) + _trained_problems(saved, arguments) + _window_conflicts(arguments)
     rate = config.sampling_rate
     given = {name: value for name, value in given.items() if hasattr(config, name)}
     window, hop = config.window_samples, config.hop_samples
@@ -64,6 +64,21 @@ def hears_asts_spectrogram(config: PreTrainedConfig) -> bool:
     """Whether one of our configurations has an AST's feature extractor inside."""
     inner = getattr(config, "feature_extractor", None) or {}
     return inner.get("feature_extractor_type") == ASTFeatureExtractor.__name__
+
+
+def _window_conflicts(arguments: ModelArguments) -> list[str]:
+    """Samples in ``model_config`` that the fields in seconds would overrule without a word."""
+    given = arguments.model_config or {}
+    overruled = {
+        "window_samples": arguments.window_seconds is not None,
+        "hop_samples": arguments.window_seconds is not None or arguments.hop_seconds is not None,
+    }
+    return [
+        f"model_config.{name}: follows from window_seconds and hop_seconds, of which the recipe has one; set "
+        f"{name.replace('samples', 'seconds')} instead"
+        for name, is_overruled in overruled.items()
+        if is_overruled and name in given
+    ]
 
 
 def _cut_problems(config: PreTrainedConfig, arguments: ModelArguments) -> list[str]:

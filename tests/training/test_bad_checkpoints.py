@@ -210,6 +210,21 @@ def test_weights_that_cannot_be_read_or_are_anothers_are_explained_and_run_no_co
             {"window_seconds": 1, "hop_seconds": 2},
             "hop_seconds: 2 must be .* at most the window's 1",
         ),
+        (
+            MERT,
+            {"window_seconds": 1, "model_config": {"hop_samples": 6000}},
+            "model_config.hop_samples: follows from window_seconds .* set hop_seconds instead",
+        ),
+        (
+            MERT,
+            {"hop_seconds": 1, "model_config": {"hop_samples": 6000}},
+            "model_config.hop_samples: follows from .* set hop_seconds instead",
+        ),
+        (
+            MERT,
+            {"window_seconds": 1, "model_config": {"window_samples": 480000}},
+            "model_config.window_samples: follows from .* set window_seconds instead",
+        ),
         (MERT, {"window_seconds": 0.001}, "window_seconds: 0.001 is too short for this model, which needs at least"),
         ("whisper", {"window_seconds": 2.5}, "window_seconds: 2.5 is too long for this model, which hears at most 2"),
     ],
