@@ -72,6 +72,12 @@ class DataArguments:
     preprocessing_num_workers: int | None = field(
         default=None, metadata={"help": "Processes that decode clips. Default: one a core."}
     )
+    check_leaks: bool = field(
+        default=False,
+        metadata={
+            "help": "Search the splits for the same recordings (once; kept beside the PCM store) and tell in the card."
+        },
+    )
     crops_per_clip: int = field(
         default=1, metadata={"help": "Random training windows drawn from every clip in one epoch."}
     )

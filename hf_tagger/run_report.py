@@ -21,6 +21,7 @@ from transformers.trainer_utils import PredictionOutput
 from . import __version__
 from .convert.merge_adapter import merge
 from .data.base import SkippedClip, TaggingDatasetDict
+from .data.leaks import LEAKS_FILE, Leaks, find_leaks, known_leaks
 from .data.pcm import PreparedClips, write_skipped_clips
 from .evaluation.metrics import DEFAULT_METRIC, METRIC_NAMES, METRIC_TITLES
 from .evaluation.plots import plot_curves
@@ -38,6 +39,7 @@ from .hub.card_summary import CardSummary, TrainingFacts
 from .models import MODELS
 from .training.checkpoints import expanded
 from .training.lora import MERGED_FOLDER
+from .training.losses import label_counts
 from .training.plain_run import PlainRun
 from .training.stock_models import CITATIONS
 from .training.trainer import TaggingTrainer
@@ -96,13 +98,14 @@ def write_run(report: RunReport) -> dict:
     fit = splits.fit()
     if fit is not None:
         store_fit(folder, fit, report.dataset.label_names)
-    metrics = evaluation_metrics(splits, fit) | _run_metrics(report)
+    leaks = _leaks(report, folder)
+    metrics = evaluation_metrics(splits, fit) | _run_metrics(report) | {"leaks": leaks.counts()}
     history = [{name: plain(value) for name, value in entry.items()} for entry in report.trainer.state.log_history]
     (folder / "history.json").write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
     plot_curves(report.trainer.state.log_history, report.trainer.args.metric_for_best_model, folder / "curves.png")
     figures = {"Loss and validation metric over the epochs": "curves.png"}
     figures = write_evaluation(folder, folder.resolve().name, splits, metrics, figures)
-    _card(report, metrics, figures).save(folder / "README.md")
+    _card(report, metrics, figures, leaks).save(folder / "README.md")
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.yaml says the same in the open
     return metrics
 
@@ -162,6 +165,7 @@ def _run_metrics(report: RunReport) -> dict:
     state = report.trainer.state
     return {
         "skipped_clips": len(report.skipped),
+        "training_support": _training_support(report.dataset, report.clips["train"]),
         "training": {
             "epochs": plain(state.epoch),
             "steps": state.global_step,
@@ -179,7 +183,22 @@ def _run_metrics(report: RunReport) -> dict:
     }
 
 
-def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str]) -> ModelCard:
+def _training_support(dataset: TaggingDatasetDict, clips: PreparedClips) -> dict[str, int]:
+    """Label → training clips that are known to carry it, of those that could be used."""
+    counts = label_counts(clips, len(dataset.label_names), dataset.problem_type)
+    return dict(zip(dataset.label_names, counts.tolist(), strict=True))
+
+
+def _leaks(report: RunReport, folder: Path) -> Leaks:
+    """What the splits have in common; all of it in ``leaks.json`` if the recipe has it searched."""
+    if not report.recipe.get("check_leaks"):
+        return known_leaks(report.clips)
+    leaks = find_leaks(report.clips, report.recipe.get("preprocessing_num_workers"))
+    (folder / LEAKS_FILE).write_text(json.dumps(leaks.as_record(), indent=2) + "\n", encoding="utf-8")
+    return leaks
+
+
+def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str], leaks: Leaks) -> ModelCard:
     trainer, dataset, config = report.trainer, report.dataset, report.trainer.tagger.config
     extractor, base_model = trainer.processing_class, report.recipe.get("model_name_or_path")
     training, is_adapter = metrics["training"], isinstance(trainer.model, PeftModel)
@@ -211,6 +230,7 @@ def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str]) -> Mo
         calibration=metrics.get("calibration", {}),
         thresholds_are_fitted=any("f1_macro_at_thresholds" in own for own in metrics.get("decisions", {}).values()),
         skipped=report.skipped,
+        leaks=leaks,
         training=TrainingFacts(
             epochs=training["epochs"],
             steps=training["steps"],

@@ -8,10 +8,13 @@ Protocols:
         made a split in which no artist is in two parts. The lists ship with this package.
     stratified: 800 / 100 / 100 clips, all genres alike, drawn by ``split_seed``. Artists and repeated excerpts are on
         both sides, so its numbers are much higher and say less.
+
+Clips of one recording (Sturm 2013; the list ships with this package) have one ``group``.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -78,8 +81,7 @@ FACTS = DatasetFacts(
     notes=(
         "jazz.00054 is unreadable in the common download, so 442 of the 443 training clips of fault_filtered remain. "
         "Sturm (2013, https://arxiv.org/abs/1306.1461) lists repeated excerpts, wrong labels and distortions; "
-        "fault_filtered leaves them out and keeps artists apart. stratified does neither: each clip is taken for a "
-        "recording of its own, because no machine-readable list of the repetitions could be verified."
+        "fault_filtered leaves them out and keeps artists apart. stratified does neither."
     ),
     hub_id="marsyas/gtzan",
 )
@@ -97,7 +99,21 @@ def load(arguments: DataArguments, sampling_rate: int | None) -> TaggingDatasetD
     else:
         lists = {split: protocol_lines(f"gtzan/{split}.txt") for split in SPLITS}
         clips = {split: [_clip(Path(line).stem, base, files) for line in lines] for split, lines in lists.items()}
+    recording = _recordings()  # after the draw: everyone else's stratified splits tear them apart, too
+    clips = {
+        split: [replace(clip, group=recording.get(clip.id, clip.id)) for clip in rows] for split, rows in clips.items()
+    }
     return from_clips(FACTS, protocol, clips, GENRES, arguments, sampling_rate, root=root)
+
+
+def _recordings() -> dict[str, str]:
+    """Of every clip whose recording is in GTZAN more than once: the name of the first such clip."""
+    recordings = {}
+    for line in protocol_lines("gtzan/repetitions.txt"):
+        genre, *numbers = line.split()
+        names = [f"{genre}.{int(number):05d}" for number in numbers]
+        recordings.update(dict.fromkeys(names, names[0]))
+    return recordings
 
 
 def _genres_folder(root: Path) -> str:

@@ -77,6 +77,11 @@ class PreparedClips:
         return len(self.ids)
 
     @property
+    def store_folder(self) -> Path:
+        """The folder of the store, for what else is computed from it."""
+        return Path(self._store.cache_files[0]["filename"]).parent
+
+    @property
     def labelled(self) -> list[int]:
         """Positions of the clips whose labels are known."""
         return [index for index, label in enumerate(self.labels) if label is not None]
@@ -150,7 +155,7 @@ def prepare_clips(
             ]
         prepared[split] = PreparedClips(rows, store, usable, sampling_rate)
     _report(dataset, prepared, skipped, arguments)
-    if skipped and dataset.problem_type == SINGLE_LABEL:
+    if skipped and dataset.problem_type == SINGLE_LABEL and "train" in prepared:
         seen = set(prepared["train"].labels)
         lost = [name for index, name in enumerate(dataset.label_names) if index not in seen]
         if lost:
@@ -177,7 +182,7 @@ def _build_store(rows: Dataset, arguments: DataArguments, sampling_rate: int, sp
     if not len(rows):
         return Dataset.from_dict({name: [] for name in _FEATURES}, features=_FEATURES)
     key = _store_key(encoded, sampling_rate, arguments.pcm_store)
-    processes = min(arguments.preprocessing_num_workers or _cores(), len(rows))
+    processes = min(arguments.preprocessing_num_workers or usable_cores(), len(rows))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         store = encoded.map(
@@ -202,7 +207,7 @@ def _build_store(rows: Dataset, arguments: DataArguments, sampling_rate: int, sp
     return store
 
 
-def _cores() -> int:
+def usable_cores() -> int:
     """Cores that this process may use, which a cluster's scheduler may have limited."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -21,6 +21,7 @@ from huggingface_hub.utils import validate_repo_id
 from jinja2 import Environment, StrictUndefined
 
 from ..data.base import MULTI_LABEL, SPLITS
+from ..data.leaks import LEAKS_FILE, Leaks
 from ..evaluation.metrics import METRIC_NAMES, METRIC_TITLES
 from .card_summary import CardSummary
 
@@ -75,6 +76,7 @@ def build_model_card(summary: CardSummary) -> ModelCard:
             has_thresholds=_has(summary, "threshold") and summary.thresholds_are_fitted,
             bootstrap=summary.bootstrap.get(summary.reported_split),
             calibration=summary.calibration.get(summary.reported_split),
+            leaks_text=_leaks_text(summary.leaks),
             skipped_reasons=Counter(clip.reason for clip in summary.skipped).most_common(),
         )
     )
@@ -136,6 +138,31 @@ def _size_rows(summary: CardSummary) -> list[dict[str, Any]]:
         {"split": split, "used": used, "expected": (expected or {}).get(split), "skipped": skipped[split]}
         for split, used in _used(summary).items()
     ]
+
+
+def _leaks_text(leaks: Leaks | None) -> str:
+    """What the splits have in common, in sentences."""
+    if leaks is None:
+        return ""
+    if not leaks.groups_are_known:
+        groups = "Recordings, songs, albums and artists of these clips are not known, so they may be in several splits."
+    else:
+        torn = len(leaks.torn_groups)
+        groups = (
+            f"{torn or 'None'} of the known groups (recordings, songs, albums or artists) "
+            f"{'is' if torn < 2 else 'are'} in more than one split."
+        )
+    if leaks.pairs is None:
+        return f"{groups} Nobody listened for copies of recordings across the splits (`check_leaks: true` does)."
+    across = leaks.pairs_across
+    equal = sum(pair.is_exact for pair in across)
+    if not across:
+        return f"{groups} No two clips of different splits were found to be the same recording."
+    return (
+        f"{groups} **{len(across)} pair{'s' if len(across) > 1 else ''} of clips in different splits "
+        f"{'are' if len(across) > 1 else 'is'} the same recording**, {equal or 'none'} of them to the last sample "
+        f"(`{LEAKS_FILE}`): numbers on them say less."
+    )
 
 
 def _is_other_protocol(summary: CardSummary) -> bool:

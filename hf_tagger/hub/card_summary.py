@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..data.base import DatasetFacts, SkippedClip
+from ..data.leaks import Leaks
 from ..evaluation.metrics import DEFAULT_METRIC, METRIC_NAMES
 
 
@@ -68,6 +69,7 @@ class CardSummary:
         calibration: Split → how far probabilities can be taken at their word.
         thresholds_are_fitted: Whether the thresholds in ``per_label`` were fitted on validation clips.
         skipped: Clips that took no part.
+        leaks: What the splits have in common; None if nobody looked.
         training: How the weights came to be.
         figures: Caption → file name beside the card.
         architecture_citation: BibTeX of the architecture's paper.
@@ -100,6 +102,7 @@ class CardSummary:
     calibration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     thresholds_are_fitted: bool = False
     skipped: Sequence[SkippedClip] = ()
+    leaks: Leaks | None = None
     training: TrainingFacts
     figures: Mapping[str, str] = field(default_factory=dict)
     # Constant for the architecture.

@@ -88,6 +88,27 @@ def test_stratified_depends_on_the_seed_and_on_nothing_else(tmp_path):
     assert first.protocol_record()["hash"] != other.protocol_record()["hash"]
 
 
+def test_clips_of_one_recording_have_one_group_and_fault_filtered_holds_one_of_them(tmp_path):
+    make_gtzan(tmp_path)
+    lines = [line.split() for line in protocol_lines("gtzan/repetitions.txt")]
+    repeated = [f"{genre}.{int(number):05d}" for genre, *numbers in lines for number in numbers]
+    assert len(repeated) == len(set(repeated)) == 120
+    for protocol in ("fault_filtered", "stratified"):
+        dataset = load(tmp_path, protocol=protocol)
+        group_of = {
+            name: group
+            for rows in dataset.values()
+            for name, group in zip(rows["id"][:], rows["group"][:], strict=True)
+        }
+        sets = [{f"{genre}.{int(number):05d}" for number in numbers} & group_of.keys() for genre, *numbers in lines]
+        if protocol == "fault_filtered":
+            assert all(len(own) <= 1 for own in sets)
+            assert sum(len(own) for own in sets) == len(lines) - 2  # two sets are left out as versions of other songs
+        else:
+            assert all(len({group_of[name] for name in own}) == 1 for own in sets)
+            assert len(set(group_of.values())) == 1_000 - len(repeated) + len(lines)
+
+
 def test_wav_goes_before_au_where_both_are_there(tmp_path):
     write_tone(make_gtzan(tmp_path) / "genres_original" / "blues" / "blues.00029.au")
     path = load(tmp_path)["train"].with_format("arrow")[:1]["audio"][0]["path"].as_py()

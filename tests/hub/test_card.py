@@ -14,6 +14,7 @@ from huggingface_hub import ModelCard, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from hf_tagger.data.base import DatasetFacts, Protocol, SkippedClip
+from hf_tagger.data.leaks import Leaks, Pair
 from hf_tagger.evaluation.metrics import METRIC_NAMES
 from hf_tagger.hub.card import build_model_card
 from hf_tagger.hub.card_summary import CardSummary, TrainingFacts
@@ -44,6 +45,7 @@ METRICS = {
     "classes_left_out": 1,
     "loss": 0.5,
 }
+COPY = Pair(("train", "1"), ("test", "2"), across=True, is_exact=False, bit_error_rate=0.1, offset=0.5)
 
 
 def make_row(label, ap, support=20):
@@ -80,6 +82,7 @@ def make_summary(**changes):
         "metrics": {"validation": METRICS | {"accuracy": 0.9}, "test": METRICS},
         "per_label": PER_LABEL,
         "skipped": [SkippedClip("clip | 7", "train", "audio/7.mp3", "empty file (0 bytes)")],
+        "leaks": Leaks(SIZES, True, {}, [COPY]),
         "training": TrainingFacts(
             epochs=20.0,
             steps=2_500,
@@ -236,6 +239,32 @@ def test_many_lost_clips_are_loud_even_where_they_are_listed():
     lost = [SkippedClip(f"{number}", "train", "", "file not found") for number in range(50)]
     summary = with_protocol(used=SIZES | {"train": 150})
     assert "Do not compare" in build_model_card(dataclasses.replace(summary, skipped=lost)).text
+
+
+@pytest.mark.parametrize(
+    ("leaks", "told"),
+    [
+        (Leaks(SIZES, False, {}), ["are not known, so they may be in several splits", "Nobody listened for copies"]),
+        (Leaks(SIZES, True, {}), ["None of the known groups (recordings, songs, albums or artists) is in more than"]),
+        (Leaks(SIZES, True, {"one": {"train": 1, "test": 2}}), ["1 of the known groups (recordings, songs, albums or"]),
+        (
+            Leaks(SIZES, True, {"one": {"train": 1, "test": 2}, "two": {"validation": 1, "test": 2}}, []),
+            ["2 of the known groups", "artists) are in more than one", "No two clips of different splits were found"],
+        ),
+        (
+            Leaks(SIZES, True, {}, [COPY, dataclasses.replace(COPY, is_exact=True)]),
+            ["**2 pairs of clips in different splits are the same recording**, 1 of them to the last sample"],
+        ),
+        (
+            Leaks(SIZES, True, {}, [COPY, dataclasses.replace(COPY, across=False)]),
+            ["**1 pair of clips in different splits is the same recording**, none of them to the last sample"],
+        ),
+    ],
+)
+def test_what_the_splits_have_in_common_is_told(leaks, told):
+    text = build_model_card(make_summary(leaks=leaks)).text
+    for sentence in told:
+        assert sentence in text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import json
 import numpy as np
 import pytest
 import soundfile
-from script_runner import load_script
+from script_runner import TINY, load_script
+
+from hf_tagger.data import leaks
 
 RATE = 16_000
 
@@ -60,3 +62,24 @@ def test_copies_and_groups_across_splits_are_named(music, root, tmp_path, capsys
     assert pairs[1]["offset"] == pytest.approx(0.5, abs=0.032)
     assert "2 pairs of clips in different splits are the same recording, 1 of them to the last sample" in printed
     assert "- shared album: 1 train, 1 test" in printed
+
+
+def test_a_run_tells_of_leaks_in_numbers_and_card_and_listens_only_once(music, root, tmp_path, monkeypatch):
+    fields = ["--dataset_root", str(music), "--cache_dir", str(tmp_path / "cache"), "--check_leaks", *TINY]
+    argv = [str(root / "recipes" / "short_cnn_folder.yaml"), *fields, "--num_train_epochs", "1"]
+    load_script("finetune").main([*argv, "--output_dir", str(tmp_path / "run")])
+    counts = json.loads((tmp_path / "run" / "metrics.json").read_text())["leaks"]
+    assert counts == {
+        "groups_in_several_splits": 1,
+        "same_recordings_across_splits": 2,
+        "equal_clips_across_splits": 1,
+    }
+    found = json.loads((tmp_path / "run" / "leaks.json").read_text())
+    assert len(found["same_recordings"]) == 3
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "1 of the known groups (recordings, songs, albums or artists) is in more than one split." in card
+    assert "**2 pairs of clips in different splits are the same recording**, 1 of them to the last sample" in card
+
+    monkeypatch.setattr(leaks, "fingerprint", None)  # whoever listened again would fail
+    load_script("finetune").main([*argv, "--output_dir", str(tmp_path / "again")])
+    assert json.loads((tmp_path / "again" / "leaks.json").read_text()) == found
