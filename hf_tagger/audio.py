@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ AUDIO_SUFFIXES = frozenset(
     ]
 )
 _BLOCK_FRAMES = 1 << 18  # read in blocks: a damaged header may announce hours, and memory must follow the real samples
+_LONG_SECONDS = 600  # beyond, a recording is not held as a whole
 _RATES = (1_000, 768_000)  # Hz; telephone speech is 8,000, the highest converters reach 768,000
 _CHANNELS = 64
 # A decoder that meets a damaged frame drops it and goes on. Up to this much is the normal loss at cut mp3 borders.
@@ -52,6 +54,9 @@ Source = str | os.PathLike | bytes
 def load_mono(source: Source, sampling_rate: int) -> np.ndarray:
     """Decodes a file, mixes it to mono and resamples it.
 
+    All channels at the file's own rate would take 2.5 GB for an hour of stereo at 44.1 kHz. So recordings of more than
+    ten minutes are mixed and resampled block by block, to the same samples but for rounding.
+
     Args:
         source: Path of an audio file, or the bytes of one.
         sampling_rate: Wanted rate in Hz.
@@ -62,8 +67,14 @@ def load_mono(source: Source, sampling_rate: int) -> np.ndarray:
     Raises:
         AudioDecodingError: With the reason, if the clip cannot be used.
     """
-    samples, native_rate = read_audio(source)
-    return resample(to_mono(samples), native_rate, sampling_rate)
+    content = _content(source)
+    native_rate = _rate_of_long_audio(content)
+    if native_rate in (None, sampling_rate):
+        parts, native_rate = _decode(content, to_mono)
+        return resample(np.concatenate(parts), native_rate, sampling_rate)
+    stream = soxr.ResampleStream(native_rate, sampling_rate, 1, dtype="float32", quality="HQ")
+    parts, _ = _decode(content, lambda block: stream.resample_chunk(to_mono(block)))
+    return np.concatenate([*parts, stream.resample_chunk(np.empty(0, dtype=np.float32), last=True)])
 
 
 def read_audio(source: Source) -> tuple[np.ndarray, int]:
@@ -78,23 +89,8 @@ def read_audio(source: Source) -> tuple[np.ndarray, int]:
     Raises:
         AudioDecodingError: If the file is empty, no audio, cut off, or holds NaN or infinite samples.
     """
-    content = _content(source)
-    try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            _check_header(file.samplerate, file.channels)
-            blocks = list(_blocks(file))
-            sampling_rate, declared, log = file.samplerate, file.frames, file.extra_info
-            channels = file.channels
-    except soundfile.LibsndfileError as error:
-        if "not recognised" not in str(error):
-            raise AudioDecodingError(f"damaged audio ({error.error_string})") from error
-        samples, sampling_rate = _read_with_torchcodec(content)
-        _check_header(sampling_rate, samples.shape[1])
-        declared, log = len(samples), ""
-    else:
-        samples = np.concatenate(blocks) if blocks else np.empty((0, channels), dtype=np.float32)
-    _check_samples(samples, sampling_rate, declared, log, content)
-    return samples, sampling_rate
+    parts, sampling_rate = _decode(_content(source), lambda block: block)
+    return np.concatenate(parts), sampling_rate
 
 
 def to_mono(samples: np.ndarray) -> np.ndarray:
@@ -151,6 +147,45 @@ def _content(source: Source) -> bytes:
     return content
 
 
+def _rate_of_long_audio(content: bytes) -> int | None:
+    """The sampling rate of a recording that is better not held as a whole; None for all others."""
+    try:
+        header = soundfile.info(io.BytesIO(content))
+    except soundfile.LibsndfileError:  # decoding will say why
+        return None
+    is_sound = _RATES[0] <= header.samplerate <= _RATES[1]
+    return header.samplerate if is_sound and header.frames > _LONG_SECONDS * header.samplerate else None
+
+
+def _decode(content: bytes, take: Callable[[np.ndarray], np.ndarray]) -> tuple[list[np.ndarray], int]:
+    """What is taken of every block, and the file's sampling rate in Hz.
+
+    Args:
+        content: An encoded file.
+        take: float32 ``[frames, channels]`` → what to keep of it.
+
+    Raises:
+        AudioDecodingError: See :func:`read_audio`.
+    """
+    parts, frames, peak = [], 0, np.float32(0)
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            _check_header(file.samplerate, file.channels)
+            for block in _blocks(file):
+                frames, peak = frames + len(block), np.maximum(peak, np.abs(block).max())  # NaN stays NaN
+                parts.append(take(block))
+            sampling_rate, declared, log = file.samplerate, file.frames, file.extra_info
+    except soundfile.LibsndfileError as error:
+        if "not recognised" not in str(error):
+            raise AudioDecodingError(f"damaged audio ({error.error_string})") from error
+        samples, sampling_rate = _read_with_torchcodec(content)
+        _check_header(sampling_rate, samples.shape[1])
+        frames, peak, declared, log = len(samples), np.abs(samples).max(initial=0), len(samples), ""
+        parts = [take(samples)]
+    _check_samples(frames, float(peak), sampling_rate, declared, log, content)
+    return parts, sampling_rate
+
+
 def _blocks(file: soundfile.SoundFile):
     while True:
         block = file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
@@ -166,21 +201,21 @@ def _check_header(sampling_rate: int, channels: int) -> None:
         raise AudioDecodingError(f"damaged header: {channels} channels")
 
 
-def _check_samples(samples: np.ndarray, sampling_rate: int, declared: int, log: str, content: bytes) -> None:
-    if not len(samples):
+def _check_samples(frames: int, peak: float, sampling_rate: int, declared: int, log: str, content: bytes) -> None:
+    if not frames:
         raise AudioDecodingError("no samples in the file")
-    declared = max(declared, round(_announced_share(log) * len(samples)))
-    lost = (declared - len(samples)) / sampling_rate
+    declared = max(declared, round(_announced_share(log) * frames))
+    lost = (declared - frames) / sampling_rate
     if lost > max(_LOST_SECONDS, _LOST_SHARE * declared / sampling_rate):
         raise AudioDecodingError(
-            f"cut off or damaged: {len(samples) / sampling_rate:.2f} s decoded of {declared / sampling_rate:.2f} s"
+            f"cut off or damaged: {frames / sampling_rate:.2f} s decoded of {declared / sampling_rate:.2f} s"
         )
     if content[:4] == b"OggS" and not _ogg_is_complete(content):
-        raise AudioDecodingError(f"cut off: the Ogg stream has no end after {len(samples) / sampling_rate:.2f} s")
-    if not np.isfinite(samples).all():
+        raise AudioDecodingError(f"cut off: the Ogg stream has no end after {frames / sampling_rate:.2f} s")
+    if not np.isfinite(peak):
         raise AudioDecodingError("NaN or infinite samples")
-    if np.abs(samples).max() > _LARGEST_SAMPLE:
-        raise AudioDecodingError(f"samples up to {np.abs(samples).max():.1e}; within ±1 is usual")
+    if peak > _LARGEST_SAMPLE:
+        raise AudioDecodingError(f"samples up to {peak:.1e}; within ±1 is usual")
 
 
 def _announced_share(log: str) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from hf_tagger import audio
 from hf_tagger.audio import load_mono, read_audio, resample, to_mono, to_pcm16
 from hf_tagger.errors import AudioDecodingError
 
@@ -189,3 +190,28 @@ def test_real_songs_decode_whole(shared):
         samples, rate = read_audio(path)
         seconds.append(round(len(samples) / rate, 1))
     assert seconds == [45.8, 133.0, 119.9, 61.5]
+
+
+def test_long_recordings_are_read_in_blocks_to_the_same_samples(tmp_path, monkeypatch):
+    samples = np.random.default_rng(0).normal(0, 0.1, (700_000, 2))
+    soundfile.write(tmp_path / "stereo.flac", samples, 44_100)
+    whole = load_mono(tmp_path / "stereo.flac", 16_000)
+    monkeypatch.setattr(audio, "_LONG_SECONDS", 1)
+    monkeypatch.setattr(audio, "resample", None)  # the way of short recordings is not taken
+    blocks = load_mono(tmp_path / "stereo.flac", 16_000)
+    assert blocks.dtype == np.float32
+    np.testing.assert_allclose(blocks, whole, atol=1e-6)
+
+
+def test_long_recordings_with_damage_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "_LONG_SECONDS", 1)
+    samples = np.random.default_rng(0).normal(0, 0.1, 300_000)
+    soundfile.write(tmp_path / "cut.flac", samples, 22_050)
+    content = (tmp_path / "cut.flac").read_bytes()
+    (tmp_path / "cut.flac").write_bytes(content[: len(content) // 2])
+    with pytest.raises(AudioDecodingError, match="damaged"):
+        load_mono(tmp_path / "cut.flac", 16_000)
+    samples[200_000] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, 22_050, subtype="FLOAT")
+    with pytest.raises(AudioDecodingError, match="NaN or infinite"):
+        load_mono(tmp_path / "nan.wav", 16_000)
