@@ -1,6 +1,8 @@
-"""Measure the memory of a training step: LoRA and gradient checkpointing against finetuning all weights.
+"""Measure the memory of a training step (LoRA and gradient checkpointing against finetuning all weights), or of an
+evaluation with its report.
 
 python scripts/memory.py --model MERT-v1-330M --batch_size 8 --window_seconds 5
+python scripts/memory.py --evaluation --clips 5000 --windows 10 --labels 50
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import torch
 
 from hf_tagger.command_line import run_script
+from hf_tagger.evaluation_memory import measure_evaluation_memory
 from hf_tagger.memory import PUBLISHED, WAYS, measure_training_memory
 
 
@@ -28,7 +31,17 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--window_seconds", type=float, default=5.0, help="length of a window")
     parser.add_argument("--precision", choices=["fp16", "bf16"], help="mixed precision; default: float32")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="what is trained")
+    parser.add_argument("--evaluation", action="store_true", help="measure an evaluation instead of a training step")
+    parser.add_argument("--clips", type=int, default=5_000, help="clips of the evaluation")
+    parser.add_argument("--windows", type=int, default=10, help="windows of each clip")
+    parser.add_argument("--labels", type=int, default=50, help="labels of the evaluation")
     options = parser.parse_args(argv)
+    if options.evaluation:
+        used = measure_evaluation_memory(options.clips, options.windows, options.labels)
+        print(f"{options.clips:,} clips of {options.windows} windows, {options.labels} labels, report included:\n")
+        print("| Before (GiB) | Peak (GiB) | Beyond the model (GiB) |\n|---:|---:|---:|")
+        print(f"| {used.model_gib:.2f} | {used.peak_gib:.2f} | {used.beyond_gib:.2f} |")
+        return
     device = "cuda" if torch.cuda.is_available() else "cpu"
     print(f"{options.model}, {options.batch_size} windows of {options.window_seconds:g} s, AdamW, on {device}:\n")
     print("| Trained | Parameters trained | Model (GiB) | Peak (GiB) | Share of all weights |")

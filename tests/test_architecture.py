@@ -47,6 +47,7 @@ FLOORS = [
         "command_line",
         "costs",
         "memory",
+        "evaluation_memory",
         "study",
         "search",
         "",

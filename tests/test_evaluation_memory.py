@@ -1,0 +1,43 @@
+"""The measurement of an evaluation's memory, with few clips in this process."""
+
+import sys
+
+import pytest
+
+from hf_tagger import evaluation_memory
+from hf_tagger.errors import HfTaggerError
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+
+
+class Sender:
+    def send(self, value):
+        self.value = value
+
+    def close(self):
+        pass
+
+
+def test_an_evaluation_with_its_report_is_measured(monkeypatch):
+    written = {}
+    monkeypatch.setattr(evaluation_memory, "write_evaluation", lambda *values: written.update(metrics=values[3]))
+    sender = Sender()
+    evaluation_memory._evaluate(sender, 40, 3, 20)
+    used = sender.value
+    assert 0 < used.model_gib <= used.peak_gib < 64
+    assert used.peak_gib - used.model_gib <= used.beyond_gib < 64
+    assert written["metrics"]["test"]["tags_scored"] + written["metrics"]["test"]["tags_left_out"] == 20
+    assert written["metrics"]["protocol"]["used"] == {"test": 40}
+
+
+def test_memory_that_is_held_is_seen():
+    with evaluation_memory._Watch() as watch:
+        before = evaluation_memory._memory()["VmRSS"]
+        held = bytearray(b"x") * 2**28
+    assert watch.peak - before == pytest.approx(len(held) / 2**30, abs=0.05)
+
+
+def test_other_systems_are_told_what_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluation_memory, "_STATUS", tmp_path / "absent")
+    with pytest.raises(HfTaggerError, match="only Linux has"):
+        evaluation_memory.measure_evaluation_memory(1, 1, 1)
