@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 from transformers.trainer_utils import PredictionOutput
 
 from .data import load_tagging_dataset
 from .data.base import TaggingDatasetDict
-from .data.clip_views import ChangedClips, CroppedClips
+from .data.clip_views import ChangedClips, CroppedClips, SingleWindows, Waveforms
 from .data.pcm import PreparedClips, prepare_clips
 from .errors import HfTaggerError
+from .evaluation.aggregation import Recordings
 from .recipe import parse_recipe
 from .training.build import check_labels, load_saved_model
 from .training.trainer import TaggingTrainer
@@ -33,9 +35,37 @@ class SavedEvaluation:
     dataset: TaggingDatasetDict
     clips: Mapping[str, PreparedClips]
 
-    def predict(self, clips: PreparedClips | CroppedClips | ChangedClips, split: str) -> PredictionOutput:
+    def predict(
+        self, clips: PreparedClips | CroppedClips | ChangedClips | SingleWindows, split: str
+    ) -> PredictionOutput:
         """Probabilities and metrics of clips, under the names of a split."""
         return self.trainer.predict(clips, metric_key_prefix=split)
+
+    def window_probabilities(self, waveforms: Waveforms, hop_samples: int) -> list[np.ndarray]:
+        """Probabilities of every window of every recording, computed in batches across recordings.
+
+        Args:
+            waveforms: The recordings.
+            hop_samples: Distance of two windows in samples.
+
+        Returns:
+            One float64 ``[windows, labels]`` a recording.
+
+        Raises:
+            HfTaggerError: If an output is NaN or infinite.
+        """
+        windows = SingleWindows(waveforms, self.trainer.processing_class.window_samples, hop_samples)
+        found = self.predict(windows, "windows").predictions
+        if not np.isfinite(found).all():
+            raise HfTaggerError("The model's outputs are NaN or infinite: its training has diverged; train it anew.")
+        return np.split(found, np.flatnonzero(np.diff(windows.recordings)) + 1)
+
+    def labelled_windows(self, split: str, hop_samples: int) -> Recordings:
+        """The labelled clips of a split by the probabilities of their windows."""
+        clips = self.labelled_clips(split)
+        found = self.window_probabilities(clips, hop_samples)
+        groups = [clips.groups[index] for index in clips.labelled]
+        return Recordings([found[index] for index in clips.labelled], self.trainer.evaluation.references(clips), groups)
 
     def labelled_clips(self, split: str) -> PreparedClips:
         """The clips of a split.
@@ -50,20 +80,25 @@ class SavedEvaluation:
 
 
 @contextmanager
-def open_saved(model: str, recipe: Sequence[str]) -> Iterator[SavedEvaluation]:
+def open_saved(model: str, recipe: Sequence[str], clips_of: Sequence[str] | None = None) -> Iterator[SavedEvaluation]:
     """Loads a model and prepares the clips of a recipe; the run's own folder stays as it is.
 
     Args:
         model: Folder of a run, or a repository on the Hub.
         recipe: Path of a recipe and flags that override its fields.
+        clips_of: The same of another recipe whose clips are taken. Their labels need not be the model's, so leave them
+            out to predict such clips.
 
     Raises:
-        HfTaggerError: If the model cannot be loaded, or has other labels than the dataset.
+        HfTaggerError: If the model cannot be loaded, or has other labels than its recipe's dataset.
     """
     data_arguments, _, training_arguments = parse_recipe(list(recipe), check_model=False)
+    if clips_of is not None:
+        data_arguments, _, _ = parse_recipe(list(clips_of), check_model=False)
     tagger, feature_extractor = load_saved_model(model)
     dataset = load_tagging_dataset(data_arguments, feature_extractor.sampling_rate)
-    check_labels(tagger.config, dataset.label_names, dataset.problem_type)
+    if clips_of is None:
+        check_labels(tagger.config, dataset.label_names, dataset.problem_type)
     with training_arguments.main_process_first(desc="decoding"):
         clips, _ = prepare_clips(dataset, data_arguments, feature_extractor.sampling_rate)
     with tempfile.TemporaryDirectory() as scratch:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..models.windowing import window_starts
 from .pcm import PreparedClips
 
 
@@ -20,6 +21,16 @@ class Change(Protocol):
 
     def apply(self, waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
         """The result: float32 ``[samples]`` → ``[length(samples)]``."""
+
+
+class Waveforms(Protocol):
+    """What windows are cut from: clips, a view of clips, or recordings that belong to no dataset."""
+
+    sampling_rate: int
+    num_samples: np.ndarray
+
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Samples ``[start:stop]`` of a recording, float32."""
 
 
 class CroppedClips:
@@ -79,6 +90,54 @@ class ChangedClips:
             waveform = self._change.apply(self._clips.read(index), self.sampling_rate)
             self._last = index, np.ascontiguousarray(waveform, dtype=np.float32)
         return self._last[1][start:stop]
+
+
+class Song:
+    """One recording of any length that belongs to no dataset.
+
+    Args:
+        waveform: float32 ``[samples]``.
+        sampling_rate: In Hz.
+    """
+
+    def __init__(self, waveform: np.ndarray, sampling_rate: int):
+        self.waveform, self.sampling_rate = waveform, sampling_rate
+        self.num_samples = np.array([len(waveform)], dtype=np.int64)
+
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Samples ``[start:stop]``, float32; ``index`` is 0, there is one recording."""
+        return self.waveform[start:stop]
+
+
+class SingleWindows:
+    """The windows of some recordings as clips of one window each, whose probabilities an evaluation then tells.
+
+    Args:
+        waveforms: The recordings.
+        window_samples: Length of a window in samples.
+        hop_samples: Distance of two windows in samples.
+
+    Attributes:
+        recordings: Number of the recording that each window is from, ascending, ``[windows]``.
+        starts: First sample of each window in it, ``[windows]``.
+    """
+
+    def __init__(self, waveforms: Waveforms, window_samples: int, hop_samples: int):
+        self._waveforms, self.sampling_rate = waveforms, waveforms.sampling_rate
+        starts = [window_starts(int(length), window_samples, hop_samples) for length in waveforms.num_samples]
+        self.recordings = np.repeat(np.arange(len(starts)), [len(own) for own in starts])
+        self.starts = np.array([start for own in starts for start in own], dtype=np.int64)
+        self.num_samples = np.minimum(waveforms.num_samples[self.recordings], window_samples)
+        self.labelled: list[int] = []  # a recording's labels need not hold for each of its windows
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Samples ``[start:stop]`` of a window, float32."""
+        length, offset = int(self.num_samples[index]), int(self.starts[index])
+        stop = length if stop is None else min(stop, length)
+        return self._waveforms.read(int(self.recordings[index]), offset + start, offset + stop)
 
 
 def _take_over(view: CroppedClips | ChangedClips, clips: PreparedClips) -> None:

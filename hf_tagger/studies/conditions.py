@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ..data.base import TaggingDatasetDict
 from ..data.clip_views import ChangedClips, CroppedClips
 from ..data.pcm import PreparedClips
 from ..errors import HfTaggerError
 from ..evaluation.intervals import bootstrap_intervals, groups_to_draw
-from ..evaluation.metrics import DEFAULT_METRIC, METRIC_TITLES, per_label_table
+from ..evaluation.metrics import DEFAULT_METRIC, METRIC_TITLES, per_label_table, score_clips
 from ..saved_evaluation import SavedEvaluation
 
 _LABELS_SHOWN = 10
@@ -27,7 +29,7 @@ class Condition:
     Attributes:
         kind: What was changed.
         strength: How much.
-        value: The usual metric; None if it is undefined.
+        value: The usual metric, or another one that was asked for; None if it is undefined.
         low: Lower end of its 95 % interval.
         high: Upper end.
         labels: Label → average precision, where it is defined.
@@ -79,30 +81,59 @@ def score(
 ) -> Condition:
     """Evaluates clips as they are given."""
     output = saved.predict(clips, options.split)
-    problem_type, names = saved.dataset.problem_type, saved.dataset.label_names
-    probabilities = output.predictions[clips.labelled]
-    metric = DEFAULT_METRIC[problem_type]
-    groups = groups_to_draw([clips.groups[index] for index in clips.labelled])
-    interval = bootstrap_intervals(probabilities, output.label_ids, problem_type, groups)[metric]
-    table = per_label_table(probabilities, output.label_ids, names, problem_type)
-    value = output.metrics[f"{options.split}_{metric}"]
-    return Condition(
-        kind=kind,
-        strength=strength,
-        value=None if value is None or np.isnan(value) else float(value),
-        low=interval and interval.low,
-        high=interval and interval.high,
-        labels={row["label"]: row["ap"] for row in table if row["ap"] is not None},
-    )
+    groups = [clips.groups[index] for index in clips.labelled]
+    metric = DEFAULT_METRIC[saved.dataset.problem_type]
+    return score_probabilities(
+        output.predictions[clips.labelled], output.label_ids, saved.dataset, groups, kind, strength, [metric]
+    )[metric]
+
+
+def score_probabilities(
+    probabilities: np.ndarray,
+    references: np.ndarray,
+    dataset: TaggingDatasetDict,
+    groups: Sequence[str | None] | None,
+    kind: str,
+    strength: float,
+    metrics: Sequence[str],
+) -> dict[str, Condition]:
+    """Scores probabilities that were computed before.
+
+    Args:
+        probabilities: Float ``[N, labels]``.
+        references: 0/1 ``[N, labels]``, NaN where unknown (multi-label), or class indices ``[N]`` (single-label).
+        dataset: Names its labels.
+        groups: What clips are drawn together for the intervals; see :func:`bootstrap_intervals`.
+        kind: What was changed.
+        strength: How much.
+        metrics: Names of metrics.
+
+    Returns:
+        Metric → condition.
+    """
+    problem_type = dataset.problem_type
+    groups = None if groups is None else groups_to_draw(groups)
+    intervals = bootstrap_intervals(probabilities, references, problem_type, groups)
+    values = score_clips(probabilities, references, problem_type)
+    table = per_label_table(probabilities, references, dataset.label_names, problem_type)
+    return {
+        metric: Condition(
+            kind=kind,
+            strength=strength,
+            value=values[metric],
+            low=intervals[metric] and intervals[metric].low,
+            high=intervals[metric] and intervals[metric].high,
+            labels={row["label"]: row["ap"] for row in table if row["ap"] is not None},
+        )
+        for metric in metrics
+    }
 
 
 def conditions_table(conditions: Sequence[Condition], metric: str, name: Callable[[Condition], str]) -> str:
     """A Markdown table: one row a condition."""
     lines = [f"| Condition | {METRIC_TITLES[metric]} | 95 % interval |", "|---|--:|--:|"]
     for own in conditions:
-        value = "–" if own.value is None else f"{own.value:.4f}"
-        interval = "–" if own.low is None else f"{own.low:.4f} to {own.high:.4f}"
-        lines.append(f"| {name(own)} | {value} | {interval} |")
+        lines.append(f"| {name(own)} | {value_text(own.value)} | {interval_text(own.low, own.high)} |")
     return "\n".join(lines)
 
 
@@ -119,15 +150,60 @@ def losing_labels(before: Condition, after: Condition) -> str:
 
 def write_study(folder: Path, name: str, saved: SavedEvaluation, conditions: Sequence[Condition], text: str) -> None:
     """Writes ``NAME.md`` and ``NAME.json`` with the protocol of the clips, and prints the text."""
-    record = {
-        "protocol": saved.dataset.protocol_record(),
-        "metric": DEFAULT_METRIC[saved.dataset.problem_type],
-        "conditions": [asdict(own) for own in conditions],
-    }
-    (folder / f"{name}.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+    StudyReport(folder, saved, name, [text], conditions=list(conditions)).write()
     print(text)
     print(f"\nWritten to {folder / name}.md, .json and .png")
+
+
+@dataclass
+class StudyReport:
+    """A study's results, written anew with every part: a long study that is cut off leaves what it has.
+
+    Attributes:
+        folder: Where to write.
+        saved: The model and the clips.
+        name: The files' name.
+        parts: The text's parts so far.
+        further: Entries of the JSON file beside protocol, metric and conditions.
+        conditions: Scores.
+    """
+
+    folder: Path
+    saved: SavedEvaluation
+    name: str
+    parts: list[str]
+    further: dict[str, Any] = field(default_factory=dict)
+    conditions: list[Condition] = field(default_factory=list)
+
+    def add(self, part: str) -> None:
+        """Adds a part of the text, prints it, and writes ``NAME.md`` and ``NAME.json``."""
+        self.parts.append(part)
+        print(f"{part}\n", flush=True)
+        self.write()
+
+    def write(self) -> None:
+        """Writes both files as things stand."""
+        dataset = self.saved.dataset
+        record = {
+            "protocol": dataset.protocol_record(),
+            "metric": DEFAULT_METRIC[dataset.problem_type],
+            "conditions": [asdict(own) for own in self.conditions],
+            **self.further,
+        }
+        text = "\n\n".join(self.parts) + "\n"
+        path = self.folder / self.name
+        path.with_suffix(".json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        path.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+def value_text(value: float | None, sign: str = "") -> str:
+    """A score in a table; ``sign`` "+" for differences."""
+    return "–" if value is None else f"{value:{sign}.4f}"
+
+
+def interval_text(low: float | None, high: float | None, sign: str = "") -> str:
+    """An interval in a table."""
+    return "–" if low is None else f"{value_text(low, sign)} to {value_text(high, sign)}"
 
 
 def numbers(text: str) -> list[float]:
@@ -136,3 +212,14 @@ def numbers(text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"expected numbers separated by commas, received {text!r}") from error
+
+
+def counts(text: str) -> list[int]:
+    """An option's whole numbers of at least 1, separated by commas; ascending, each once."""
+    try:
+        found = sorted({int(part) for part in text.split(",")})
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected whole numbers separated by commas, received {text!r}") from error
+    if found[0] < 1:
+        raise argparse.ArgumentTypeError(f"expected numbers of at least 1, received {text!r}")
+    return found
