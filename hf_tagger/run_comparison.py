@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .data.base import MULTI_LABEL, SINGLE_LABEL
+from .data.base import MULTI_LABEL
 from .errors import HfTaggerError
 from .evaluation.assessment import Predictions
 from .evaluation.intervals import LEVEL, Comparison, compare_models, groups_to_draw
 from .evaluation.metrics import DEFAULT_METRIC, METRIC_TITLES
 from .evaluation.predictions import read_predictions
+from .evaluation.run_numbers import METRICS_FILE, problem_type_of, read_json
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def compare_runs(first: str | Path, second: str | Path, split: str = "test") -> 
             "The two were not evaluated on the same clips, so that no comparison of them means anything:\n  "
             + "\n  ".join(described)
         )
-    problem_types = [_problem_type(record[split]) for record in records]
+    problem_types = [problem_type_of(record[split]) for record in records]
     if problem_types[0] != problem_types[1]:
         raise HfTaggerError(f"{first} is of {problem_types[0]}, {second} of {problem_types[1]}.")
     one, other = (read_predictions(folder / f"predictions_{split}.parquet", problem_types[0]) for folder in folders)
@@ -105,17 +105,13 @@ def compare_runs(first: str | Path, second: str | Path, split: str = "test") -> 
 
 
 def _read_metrics(folder: Path, split: str) -> dict:
-    path = folder / "metrics.json"
+    path = folder / METRICS_FILE
     if not path.is_file():
-        raise HfTaggerError(f"{folder} holds no metrics.json; expected the folder of a finished run or evaluation.")
-    record = json.loads(path.read_text(encoding="utf-8"))
-    if not record.get(split):
+        raise HfTaggerError(f"{folder} holds no {METRICS_FILE}; expected the folder of a finished run or evaluation.")
+    record = read_json(path, advice="Evaluate the model anew.")
+    if problem_type_of(record.get(split) or {}) is None:
         raise HfTaggerError(f"{path} has no numbers of the {split} split, or its clips have no labels; try --split.")
     return record
-
-
-def _problem_type(metrics: Mapping) -> str:
-    return SINGLE_LABEL if DEFAULT_METRIC[SINGLE_LABEL] in metrics else MULTI_LABEL
 
 
 def _aligned(one: Predictions, other: Predictions, folders: list[Path]) -> np.ndarray:

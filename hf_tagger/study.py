@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +12,8 @@ import yaml
 
 from .costs import measure_costs
 from .errors import HfTaggerError, RecipeError
-from .evaluation.study_table import study_row, study_table
+from .evaluation.run_numbers import METRICS_FILE, read_json
+from .evaluation.study_table import study_row
 from .recipe import list_variants, parse_recipe, resolved_recipe, study_folder
 from .recipe_values import load_yaml
 from .run_report import device_name
@@ -20,6 +21,7 @@ from .tagging import chosen_device
 from .training.build import load_saved_model
 
 _COSTS_FILE = "costs.json"
+_MAKE_AGAIN = "Delete it: what is in it will be made again by the same command."
 # Where the files lie, how many processes read them and who watches: with other values the numbers are the same.
 _WITHOUT_EFFECT = (
     "output_dir",
@@ -28,6 +30,7 @@ _WITHOUT_EFFECT = (
     "preprocessing_num_workers",
     "dataloader_num_workers",
     "report_to",
+    "check_leaks",
     "disable_tqdm",
 )
 
@@ -53,12 +56,18 @@ class Variant:
     @property
     def is_finished(self) -> bool:
         """Whether its numbers exist; they are written last."""
-        return (self.folder / "metrics.json").exists()
+        return (self.folder / METRICS_FILE).exists()
 
     @property
     def is_begun(self) -> bool:
         """Whether an earlier run left a recipe or checkpoints, finished or not."""
         return (self.folder / "recipe.yaml").exists() or any(self.folder.glob("checkpoint-*"))
+
+    @property
+    def recipe_without_seed(self) -> str:
+        """Equal for variants that repeat each other with another seed."""
+        ignored = ("seed", *_WITHOUT_EFFECT)
+        return json.dumps({field: self.recipe[field] for field in sorted(self.recipe) if field not in ignored})
 
     def training_command_line(self) -> list[str]:
         """The command line that trains it: anew, or on from its last checkpoint if it has one.
@@ -128,21 +137,24 @@ def default_folder(path: str) -> Path:
 
 
 def collect_rows(
-    variants: Mapping[str, Variant], just_trained: Sequence[str], measure_again: bool
+    variants: Mapping[str, Variant], just_trained: Sequence[str], costs_of: Callable[[Path], dict]
 ) -> tuple[list[dict], dict[str, str], dict[str, str]]:
     """The rows of all finished variants, whoever trained them.
 
     Args:
         variants: The study's variants.
         just_trained: Those whose folder is known to be of this recipe.
-        measure_again: Measure the costs of all of them, also of those that have been measured.
+        costs_of: What tells the costs of a run: :func:`run_costs` or :func:`kept_costs`.
 
     Returns:
-        The rows, in the order of the recipe; the variants that are not finished, with the reason; and those whose
-        numbers or model cannot be used, with the error.
+        The rows, in the order of the recipe (:func:`~hf_tagger.evaluation.study_table.study_row`, with ``seed`` and
+        ``repeats``, the first variant that differs from this one in its seed only); the variants that are not finished,
+        with the reason; and those whose numbers or model cannot be used, with the error.
     """
     rows, missing, failures = [], {}, {}
+    first_of: dict[str, str] = {}
     for name, variant in variants.items():
+        first = first_of.setdefault(variant.recipe_without_seed, name)
         if not variant.is_finished:
             missing[name] = "not trained to its end yet"
             continue
@@ -151,8 +163,9 @@ def collect_rows(
             if differences:
                 missing[name] = f"{variant.folder} was trained with another recipe: {'; '.join(differences)}"
                 continue
-            metrics = _read_json(variant.folder / "metrics.json")
-            rows.append(study_row(name, metrics, run_costs(variant.folder, measure_again)))
+            metrics = read_json(variant.folder / METRICS_FILE, dict, _MAKE_AGAIN)
+            row = study_row(name, metrics, costs_of(variant.folder), _training_seconds(variant.folder))
+            rows.append(row | {"seed": variant.recipe["seed"], "repeats": first})
         except (HfTaggerError, OSError, RuntimeError) as error:  # RuntimeError: no memory for the measurement
             failures[name] = str(error)
     return rows, missing, failures
@@ -171,13 +184,10 @@ def run_costs(folder: Path, again: bool = False) -> dict:
     Returns:
         The values of :class:`hf_tagger.costs.Costs` and the conditions.
     """
-    path = folder / _COSTS_FILE
     recipe = _run_recipe(folder)
-    digest = hashlib.sha256((folder / "recipe.yaml").read_bytes()).hexdigest()
-    if path.exists() and not again:
-        kept = _read_json(path)
-        if kept.get("recipe_sha256") == digest:
-            return kept
+    kept = {} if again else kept_costs(folder)
+    if kept:
+        return kept
     model, feature_extractor = load_saved_model(str(folder))
     device = chosen_device("cpu" if recipe.get("use_cpu") else None)
     precision = next((name for name in ("fp16", "bf16") if recipe.get(name)), None)
@@ -188,20 +198,33 @@ def run_costs(folder: Path, again: bool = False) -> dict:
         "precision": precision or "float32",
         "batch_size": batch_size,
         "frozen": frozen,
-        "recipe_sha256": digest,
+        "recipe_sha256": _digest(folder),
     }
     measured = asdict(costs) | conditions
-    path.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    (folder / _COSTS_FILE).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     return measured
 
 
-def write_table(rows: Sequence[dict], folder: Path) -> str:
-    """Writes ``study.json`` and ``study.md`` and returns the table."""
-    table = study_table(rows)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "study.json").write_text(json.dumps(list(rows), indent=2) + "\n", encoding="utf-8")
-    (folder / "study.md").write_text(table, encoding="utf-8")
-    return table
+def kept_costs(folder: Path) -> dict:
+    """The same without measuring anything; empty if nothing was measured with the run's recipe yet."""
+    path = folder / _COSTS_FILE
+    kept = read_json(path, dict, _MAKE_AGAIN) if path.exists() else {}
+    return kept if kept.get("recipe_sha256") == _digest(folder) else {}
+
+
+def _digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "recipe.yaml").read_bytes()).hexdigest()
+
+
+def _training_seconds(folder: Path) -> float | None:
+    """What transformers' ``Trainer`` took for the steps and validations of a run, or of its last part if it was cut
+    off; None if another loop trained it.
+
+    The whole time of a run would not compare: the first one decodes the clips for all others, too.
+    """
+    path = folder / "history.json"
+    history = read_json(path, list, "Delete it: only the time of this training will be lost.") if path.exists() else []
+    return next((entry["train_runtime"] for entry in reversed(history) if "train_runtime" in entry), None)
 
 
 def _read_variant(path: str, name: str, fields: Sequence[str], folder: str | None) -> Variant:
@@ -268,12 +291,3 @@ def _run_recipe(folder: Path) -> dict:
             f"--overwrite_output_dir, or choose another folder by --output_dir."
         ) from error
     return content if isinstance(content, dict) else {}
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # a crash cut it off
-        raise HfTaggerError(
-            f"{path} is not valid JSON: {error}. Delete it: what is in it will be made again by the same command."
-        ) from error

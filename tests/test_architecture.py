@@ -49,6 +49,7 @@ FLOORS = [
         "memory",
         "evaluation_memory",
         "study",
+        "variant_studies",
         "search",
         "",
     ),

@@ -49,6 +49,7 @@ def test_the_promised_recipes_and_configurations_are_there():
         "mel_cnn_artist20",
         "study_inputs",
         "study_augmentation",
+        "study_rare_classes",
         "short_cnn_mtat_paper",
         "mert_gtzan_lora",
         "mert_fma_small_lora",
@@ -102,8 +103,14 @@ def test_the_baselines_of_fma_have_the_features_and_the_parameters_of_the_paper(
 
 # What a study varies; everything else is the same for all of its variants.
 VARIED = {
-    "study_inputs": ("inputs", {"model_type", "model_config", "model_name_or_path"}),
+    "study_inputs": ("inputs", {"model_type", "model_config"}),
     "study_augmentation": ("variants", {"augmentation", "seed"}),
+    "study_rare_classes": ("rare-classes", {"loss", "sampling"}),
+}
+# Pretrained encoders come with what is theirs: the part that is trained, the head, and a learning rate for both.
+OF_PRETRAINED = {
+    *("model_name_or_path", "model_config", "feature_statistics", "layer", "head_hidden_size", "head_dropout"),
+    *("lora", "learning_rate"),
 }
 
 
@@ -113,26 +120,43 @@ def test_a_study_starts_with_the_command_that_runs_it_and_varies_one_thing(path)
     first_line = path.read_text(encoding="utf-8").splitlines()[0]
     assert first_line.startswith(f"# python scripts/study.py {command} recipes/{path.name} --dataset_root")
     variants = yaml.safe_load(path.read_text(encoding="utf-8"))["variants"]
-    assert all(set(fields) <= varied for fields in variants.values())
+    for fields in variants.values():
+        assert set(fields) <= (OF_PRETRAINED if "model_name_or_path" in fields else varied)
 
 
 @pytest.mark.parametrize(("path", "name"), VARIANTS, ids=[f"{path.stem}-{name}" for path, name in VARIANTS])
-def test_a_variant_of_a_study_parses(path, name):
-    _, model, training = parse_recipe([str(path), "--variant", name])
+def test_a_variant_of_a_study_parses(path, name, checkpoints):
+    _, model, training = parse_recipe([str(path), "--variant", name, *overrides(name, checkpoints)])
     assert training.output_dir == f"runs/{path.stem}/{name}"
-    assert (
-        plan_model(model).feature_extractor.window_samples
-        == 16_000 * yaml.safe_load(path.read_text())["window_seconds"]
-    )
+    extractor = plan_model(model).feature_extractor
+    assert extractor.sampling_rate == (24_000 if name.startswith("mert") else 16_000)
+    assert extractor.window_samples == extractor.sampling_rate * yaml.safe_load(path.read_text())["window_seconds"]
 
 
-def test_the_input_study_compares_every_scratch_model_and_every_front_end():
+def test_the_input_study_compares_every_scratch_model_and_every_front_end_with_pretrained_ones():
     recipe = yaml.safe_load((ROOT / "recipes" / "study_inputs.yaml").read_text(encoding="utf-8"))
-    variants = recipe["variants"].values()
+    pretrained = {name: own for name, own in recipe["variants"].items() if "model_name_or_path" in own}
+    assert list(pretrained) == ["ast_lora", "mert_lora"]
+    variants = [own for name, own in recipe["variants"].items() if name not in pretrained]
     scratch = {name for name, model in MODELS.items() if not issubclass(model, WindowedEncoderClassification)}
     assert {variant["model_type"] for variant in variants} == scratch
     front_ends = {variant["model_config"].get("front_end", "mel_db") for variant in variants}
     assert front_ends == set(FRONT_ENDS)
+
+
+def test_the_study_of_rare_classes_compares_every_option_against_imbalance_with_none():
+    variants = {name: parse_recipe([str(path), "--variant", name])[2] for path, name in VARIANTS if "rare" in path.stem}
+    chosen = {
+        name: (own.loss and own.loss.name, own.loss and own.loss.class_weights, own.sampling)
+        for name, own in variants.items()
+    }
+    assert chosen == {
+        "plain": (None, None, "random"),
+        "positive_weights": ("cross_entropy", "balanced", "random"),
+        "focal": ("focal", "none", "random"),
+        "asymmetric": ("asymmetric", "none", "random"),
+        "balanced_sampling": (None, None, "balanced"),
+    }
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=by_name)

@@ -12,7 +12,6 @@ too), ``labels_hash`` (of their names), ``clips`` (those scored) and ``folder``.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,8 +26,8 @@ from ..errors import HfTaggerError
 from ..recipe_values import load_yaml
 from .metrics import DEFAULT_METRIC, METRIC_NAMES, METRIC_TITLES
 from .plots import GREY, SKY_BLUE, PathLike, house_style, save_figure
+from .run_numbers import METRICS_FILE, problem_type_of, read_json
 
-METRICS_FILE = "metrics.json"
 _COSTS = {
     "parameters": ("Parameters", "{:,.0f}"),
     "trainable_parameters": ("Trainable parameters", "{:,.0f}"),
@@ -168,11 +167,11 @@ def _draw_bars(axes: Axes, rows: Sequence[Mapping], metric: str) -> None:
 
 def _read_run(name: str, folder: Path, split: str) -> dict:
     path = folder / METRICS_FILE
-    content = _read_mapping(path)
+    content = read_json(path)
     scores, protocol, training = (_mapping(content.get(key)) for key in (split, "protocol", "training"))
-    problem_type = next((kind for kind, metric in DEFAULT_METRIC.items() if metric in scores), None)
+    problem_type = problem_type_of(scores)
     if problem_type is None:
-        scored = [key for key, value in content.items() if set(DEFAULT_METRIC.values()) & set(_mapping(value))]
+        scored = [key for key, value in content.items() if problem_type_of(_mapping(value))]
         raise HfTaggerError(
             f"{path} has no scores of the split {split}; it has those of: {', '.join(scored) or 'none'}."
         )
@@ -213,7 +212,7 @@ def _hash(content: Mapping, split: str) -> str | None:
 def _architecture(folder: Path) -> str | None:
     """The type in ``config.json``; without one, what the recipe says."""
     if (folder / "config.json").is_file():
-        return _read_mapping(folder / "config.json").get("model_type")
+        return read_json(folder / "config.json").get("model_type")
     path = folder / "recipe.yaml"
     if not path.is_file():
         return None
@@ -222,16 +221,6 @@ def _architecture(folder: Path) -> str | None:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise HfTaggerError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     return recipe.get("model_name_or_path") or recipe.get("model_type")
-
-
-def _read_mapping(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise HfTaggerError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise HfTaggerError(f"{path} must hold an object, found a {type(content).__name__}.")
-    return content
 
 
 def _mapping(value: object) -> Mapping:

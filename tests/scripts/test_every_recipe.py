@@ -60,9 +60,10 @@ def test_a_recipe_trains_evaluates_saves_reloads_and_tags(path, variant, layouts
     recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     recipe |= recipe.pop("variants")[variant] if variant else {}
     sized = ["--variant", variant] if variant else []
-    sized += overrides(path.stem, checkpoints) or small_model(recipe["model_type"])
+    name = variant or path.stem
+    sized += overrides(name, checkpoints) or small_model(recipe["model_type"])
     if path.stem.startswith(PRETRAINED) or variant:
-        sized += ["--window_seconds", "1"]
+        sized += ["--window_seconds", "1", *(["--hop_seconds", "0.5"] if "hop_seconds" in recipe else [])]
     if recipe["dataset_name"] == "magnatagatune":  # its one validation clip has no tag that another has not
         sized += ["--metric_for_best_model", "lrap"]
     if recipe["dataset_name"] != "folder":
@@ -81,10 +82,10 @@ def test_a_recipe_trains_evaluates_saves_reloads_and_tags(path, variant, layouts
     assert table.num_rows == metrics["protocol"]["used"]["test"] > 0
 
     # The loader of a stock model's adapter lies beside it; nothing else needs code of the folder.
-    remote = {"trust_remote_code": True} if "lora" in recipe and path.stem.startswith("ast_") else {}
+    remote = {"trust_remote_code": True} if "lora" in recipe and name.startswith("ast_") else {}
     saved = AutoModelForAudioClassification.from_pretrained(run, **remote)
     is_stock = type(saved).__module__.startswith("transformers.")
-    assert is_stock == path.stem.startswith("ast_")
+    assert is_stock == name.startswith("ast_")
     tagger = Tagger.from_pretrained(str(run))
     window = 0.1 * np.random.default_rng(0).standard_normal(tagger.feature_extractor.window_samples)
     window = window.astype(np.float32)

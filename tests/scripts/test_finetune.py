@@ -119,6 +119,18 @@ def test_a_damaged_clip_is_named_and_the_rest_is_learned(genre_run):
     assert sum(metrics["protocol"]["used"].values()) == 39
 
 
+def test_the_usable_training_clips_of_every_class_are_counted(genre_run):
+    rows = {}
+    for name in ("split.csv", "skipped_clips.csv"):
+        with open(genre_run / name, newline="", encoding="utf-8") as file:
+            rows[name] = list(csv.DictReader(file))
+    skipped = {row["id"] for row in rows["skipped_clips.csv"]}
+    used = [row["id"] for row in rows["split.csv"] if row["split"] == "train" and row["id"] not in skipped]
+    expected = {name: sum(clip.startswith(name) for clip in used) for name in ("high", "low")}
+    assert sum(expected.values()) == len(used) == read_metrics(genre_run)["protocol"]["used"]["train"]
+    assert read_metrics(genre_run)["training_support"] == expected
+
+
 def test_a_drawn_split_is_written_next_to_the_run(genre_run):
     with open(genre_run / "split.csv", newline="", encoding="utf-8") as file:
         splits = {row["id"]: row["split"] for row in csv.DictReader(file)}

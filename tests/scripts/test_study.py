@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from script_runner import ROOT, TINY, load_script
 
 from hf_tagger import HfTaggerError, RecipeError
@@ -11,8 +12,9 @@ from hf_tagger.command_line import INTERRUPTED_STATUS
 from hf_tagger.costs import measure_costs
 from hf_tagger.errors import Interrupted
 from hf_tagger.evaluation.study_table import study_row, study_table
-from hf_tagger.study import read_variants, run_costs
+from hf_tagger.study import collect_rows, read_variants, run_costs
 from hf_tagger.training.build import load_saved_model
+from hf_tagger.variant_studies import write_results
 
 STUDY = """
 dataset_name: synthetic
@@ -78,10 +80,10 @@ def again(trained, tmp_path):
     recipe = tmp_path / "study.yaml"
     recipe.write_text(trained.recipe.read_text(encoding="utf-8"), encoding="utf-8")
 
-    def main(*flags, train=lambda argv: 0):
+    def main(*flags, train=lambda argv: 0, kind="inputs"):
         calls = []
         study = load_study(calls, train)
-        study.main(["inputs", str(recipe), "--output_dir", str(tmp_path / "runs"), *trained.fields, *flags])
+        study.main([kind, str(recipe), "--output_dir", str(tmp_path / "runs"), *trained.fields, *flags])
         return calls
 
     return SimpleNamespace(main=main, folder=tmp_path / "runs", recipe=recipe)
@@ -120,11 +122,100 @@ def test_a_row_holds_the_numbers_of_its_run_and_the_table_begins_with_the_best(t
         assert line["protocol_hash"] == metrics["protocol"]["hash"]
         assert line["parameters"] == metrics["training"]["parameters"]
         assert min(line["training_windows_per_second"], line["times_real_time"]) > 0
+        interval = metrics["intervals"]["test"]["ap_macro"]
+        assert [line["ap_macro_low"], line["ap_macro_high"]] == [interval["low"], interval["high"]]
+        history = json.loads((trained.folder / line["variant"] / "history.json").read_text(encoding="utf-8"))
+        assert line["training_seconds"] == history[-1]["train_runtime"] < metrics["training"]["seconds"]
+        assert line["trained_on"] == metrics["training"]["device"]
+        assert line["repeats"] == line["variant"]
     table = (trained.folder / "study.md").read_text(encoding="utf-8")
     best = max(rows, key=lambda line: line["ap_macro"])["variant"]
     assert table.splitlines()[2].startswith(f"| {best} |")
-    assert "Run (seconds)" not in table
+    assert "| Training (seconds) |" in table.splitlines()[0]
+    assert "Over seeds" not in table
     assert "Costs measured on: cpu" in table
+
+
+def test_the_picture_shows_the_finished_variants(trained, monkeypatch):
+    with Image.open(trained.folder / "study.png") as image:
+        assert min(image.size) > 200
+    drawn = []
+    monkeypatch.setattr("hf_tagger.variant_studies.plot_variants", lambda rows, path: drawn.append((rows, path)))
+    rows = rows_in(trained.folder)
+    write_results("variants", rows, {}, trained.folder)
+    assert drawn == [(rows, trained.folder / "study.png")]
+
+
+def test_what_is_finished_is_written_before_the_next_variant_is_trained(again, monkeypatch):
+    before = rows_in(again.folder)
+    for name in ("study.json", "study.md", "study.png", "spectrogram/costs.json"):
+        (again.folder / name).unlink()
+    kept = {name: (again.folder / name / "metrics.json").read_bytes() for name in FINISHED}
+    for name in FINISHED:
+        (again.folder / name / "metrics.json").unlink()
+    seen = []
+
+    def train(argv):
+        seen.append(sorted(path.name for path in again.folder.iterdir() if path.is_file()))
+        name = flag(argv, "--variant")
+        if name == "waveform":
+            return INTERRUPTED_STATUS
+        (again.folder / name / "metrics.json").write_bytes(kept[name])
+        return 0
+
+    monkeypatch.setattr("hf_tagger.study.measure_costs", None)  # not while variants wait to be trained
+    with pytest.raises(Interrupted):
+        again.main("--only", *FINISHED, train=train)
+    assert seen == [[], ["study.json", "study.md", "study.png"]]
+    (row,) = rows_in(again.folder)
+    measured = ("training_windows_per_second", "times_real_time", "device", "precision", "batch_size", "frozen")
+    assert row == {name: value for name, value in before[0].items() if name not in (*measured, "recipe_sha256")}
+
+
+def test_rare_classes_are_scored_from_the_runs_predictions_by_their_training_clips(again, capsys):
+    assert again.main("--only", *FINISHED, kind="rare-classes") == []
+    record = json.loads((again.folder / "rare_classes.json").read_text(encoding="utf-8"))
+    metrics = {name: json.loads((again.folder / name / "metrics.json").read_text()) for name in FINISHED}
+    assert (record["reference"], record["split"]) == ("spectrogram", "test")
+    for name, own in metrics.items():
+        scored = {line["label"]: line for line in own["per_label"]["test"] if line["ap"] is not None}
+        assert record["labels"].keys() == scored.keys() != set()
+        for label, values in record["labels"].items():
+            assert values["ap"][name] == pytest.approx(scored[label]["ap"])
+            assert values["clips"] == scored[label]["support"]
+            assert values["training_clips"] == own["training_support"][label] > 0
+        labels = [label for group in record["groups"] for label in group["labels"]]
+        mean = sum(
+            record["scores"][name][group["name"]]["ap"] * len(group["labels"]) for group in record["groups"]
+        ) / len(labels)
+        assert mean == pytest.approx(own["test"]["ap_macro"])
+    assert list(record["differences"]) == ["waveform"]
+    text = (again.folder / "rare_classes.md").read_text(encoding="utf-8")
+    assert "Difference to spectrogram on the same draws" in text
+    printed = capsys.readouterr().out
+    assert text.partition("\nAverage precision of every label")[0] in printed
+    assert text.splitlines()[-1] not in printed
+    with Image.open(again.folder / "rare_classes.png") as image:
+        assert min(image.size) > 200
+
+
+def test_a_run_that_does_not_compare_by_rare_classes_is_named_and_the_others_are_written(again):
+    path = again.folder / "waveform" / "metrics.json"
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    support = metrics.pop("training_support")
+    path.write_text(json.dumps(metrics), encoding="utf-8")
+    message = r"waveform: .*does not say how many training clips carry each label.*--only waveform --overwrite_output_"
+    with pytest.raises(HfTaggerError, match=message):
+        again.main("--only", *FINISHED, kind="rare-classes")
+    assert [line["variant"] for line in rows_in(again.folder)] == FINISHED
+    assert list(json.loads((again.folder / "rare_classes.json").read_text())["scores"]) == ["spectrogram"]
+    path.write_text(json.dumps(metrics | {"training_support": dict.fromkeys(support, 9)}), encoding="utf-8")
+    with pytest.raises(HfTaggerError, match="waveform was trained on clips with other labels than spectrogram"):
+        again.main("--only", *FINISHED, kind="rare-classes")
+
+
+def test_only_a_study_of_rare_classes_writes_them(trained):
+    assert not list(trained.folder.glob("rare_classes.*"))
 
 
 def test_a_study_trains_in_processes_of_their_own_into_the_folder_of_its_recipe(tmp_path, capfd):
@@ -301,7 +392,7 @@ def test_two_variants_in_one_folder_are_refused(tmp_path):
 def test_what_cannot_be_run_is_explained(tmp_path, root):
     with pytest.raises(HfTaggerError, match=r"has no variants; scripts/finetune\.py runs it"):
         load_script("study").main(["inputs", str(root / "recipes" / "quickstart.yaml")])
-    with pytest.raises(HfTaggerError, match="there is no variant crn; there are short_cnn_mel_db"):
+    with pytest.raises(HfTaggerError, match="there is no variant crn; there are sample_cnn, "):
         load_script("study").main(["inputs", str(root / "recipes" / "study_inputs.yaml"), "--only", "crn"])
 
 
@@ -337,6 +428,51 @@ def test_a_column_stands_in_the_table_if_any_row_has_it():
 def test_costs_of_different_machines_are_marked():
     table = study_table([row(), row(variant="b", device="H100", precision="bf16")])
     assert "not to be compared: cpu, 1 threads, float32 (a); H100, bf16 (b)." in table
+
+
+def test_training_times_of_different_devices_are_marked():
+    rows = [row(training_seconds=61.6, trained_on="cpu"), row(variant="b", training_seconds=1_234.0, trained_on="H100")]
+    lines = study_table(rows).splitlines()
+    column = lines[0].split(" | ").index("Training (seconds)")
+    assert [line.split(" | ")[column] for line in lines[2:4]] == ["62", "1,234"]
+    assert "Trained on different devices, so that these seconds do not compare: cpu (a); H100 (b)." in lines
+    assert not any("different devices" in line for line in study_table(rows[:1]).splitlines())
+
+
+def test_variants_that_differ_in_their_seed_have_a_mean_and_a_spread():
+    scored = {"plain_0": 0.5, "other": 0.9, "plain_1": 0.6, "plain_10": 0.7}
+    rows = [
+        row(variant=name, ap_macro=value, repeats="plain_0" if "plain" in name else name)
+        for name, value in scored.items()
+    ]
+    lines = study_table(rows).splitlines()
+    start = lines.index("Over seeds, mean ± standard deviation:")
+    assert lines[start + 2].startswith("| Variant | Seeds | Average precision, PR-AUC (macro) |")
+    assert lines[start + 4 :] == ["| plain | 3 | 0.6000 ± 0.1000 |"]
+    unlike = [row(variant=name, repeats="fast") for name in ("fast", "slow")]
+    assert study_table(unlike).splitlines()[-1] == "| fast | 2 | 0.5000 ± 0.0000 |"
+    partly = [row(variant="a_0", repeats="a_0"), row(variant="a_1", repeats="a_0", ap_macro=None)]
+    assert study_table(partly).splitlines()[-1] == "| a | 2 | 0.5000 (1 value) |"
+
+
+def test_recipes_that_differ_in_their_seed_only_repeat_each_other(tmp_path, root):
+    variants, _ = read_variants(str(root / "recipes" / "study_augmentation.yaml"), [], None, str(tmp_path))
+    protocol = {"name": "clean", "hash": "1"}
+    for number, variant in enumerate(variants.values()):
+        variant.folder.mkdir()
+        metrics = {"test": {"ap_macro": number / 10}, "protocol": protocol}
+        (variant.folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    rows, missing, failures = collect_rows(variants, list(variants), lambda folder: {})
+    assert (missing, failures) == ({}, {})
+    assert [line["seed"] for line in rows] == [int(line["variant"][-1]) for line in rows]
+    for line in rows:
+        assert line["repeats"] == f"{line['variant'].partition('_')[0]}_0"
+        assert line["training_seconds"] is None  # nobody wrote a history
+    kinds = {name.partition("_")[0] for name in variants}
+    assert len(kinds) < len(variants)
+    assert sum(
+        line.startswith(tuple(f"| {kind} | " for kind in kinds)) for line in study_table(rows).splitlines()
+    ) == len(kinds)
 
 
 def test_a_study_without_a_finished_run_says_so():

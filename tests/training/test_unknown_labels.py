@@ -158,6 +158,16 @@ def test_a_run_on_a_table_with_empty_cells_scores_what_is_known(run):
     assert "label_columns:\n- low\n- high\n- noise" in (folder / "recipe.yaml").read_text()
 
 
+def test_a_run_counts_the_training_clips_that_are_known_to_carry_a_label(run):
+    root, _ = run
+    cells = [line.split(",")[2:] for line in (root / "metadata.csv").read_text().splitlines()[1:21]]
+    metrics = json.loads((root / "run" / "metrics.json").read_text())
+    columns = dict(zip(("low", "high", "noise"), zip(*cells, strict=True), strict=True))
+    expected = {name: column.count("1") for name, column in columns.items()}
+    assert 0 < min(expected.values()) < max(expected.values())
+    assert metrics["training_support"] == expected
+
+
 def test_its_evaluation_gives_the_same_numbers_again(run, capsys):
     root, argv = run
     load_script("evaluate").main([str(root / "run"), str(root / "run" / "recipe.yaml"), *argv[3:5], "--use_cpu"])
