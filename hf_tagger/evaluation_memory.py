@@ -51,8 +51,10 @@ def measure_evaluation_memory(clips: int, windows: int, labels: int) -> Evaluati
         labels: Number of labels; a clip carries each by a chance of 5 %.
 
     Raises:
-        HfTaggerError: On other systems than Linux, or if the process was ended.
+        HfTaggerError: On other systems than Linux, for numbers below 1, or if the process was ended.
     """
+    if min(clips, windows, labels) < 1:
+        raise HfTaggerError(f"At least 1 clip, window and label are needed; received {clips}, {windows}, {labels}.")
     if not _STATUS.exists():
         raise HfTaggerError("The memory of an evaluation is read from /proc, which only Linux has.")
     context = multiprocessing.get_context("spawn")

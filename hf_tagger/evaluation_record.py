@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,10 +108,17 @@ def write_evaluation(
         Caption → file name of all pictures.
     """
     folder = Path(folder)
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_metrics(folder, metrics)
     figures = dict(figures or {}) | _plot(folder, splits, metrics)
     write_report(folder, title, metrics, figures, splits.dataset.problem_type)
     return figures
+
+
+def write_metrics(folder: Path, metrics: Mapping) -> None:
+    """Writes ``metrics.json``, or replaces it as a whole."""
+    partial = folder / "metrics.json.partial"
+    partial.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(partial, folder / "metrics.json")
 
 
 def write_drawn_split(dataset: TaggingDatasetDict, folder: Path) -> None:

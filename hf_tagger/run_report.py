@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import math
 import platform
 from collections.abc import Mapping, Sequence
@@ -21,8 +22,9 @@ from transformers.trainer_utils import PredictionOutput
 from . import __version__
 from .convert.merge_adapter import merge
 from .data.base import SkippedClip, TaggingDatasetDict
-from .data.leaks import LEAKS_FILE, Leaks, find_leaks, known_leaks
+from .data.leaks import LEAKS_FILE, Leaks, find_leaks, known_leaks, write_leaks
 from .data.pcm import PreparedClips, write_skipped_clips
+from .errors import DatasetError
 from .evaluation.metrics import DEFAULT_METRIC, METRIC_NAMES, METRIC_TITLES
 from .evaluation.plots import plot_curves
 from .evaluation.stored_fit import store_fit
@@ -33,6 +35,7 @@ from .evaluation_record import (
     reported_split,
     write_drawn_split,
     write_evaluation,
+    write_metrics,
 )
 from .hub.card import build_model_card
 from .hub.card_summary import CardSummary, TrainingFacts
@@ -43,6 +46,8 @@ from .training.losses import label_counts
 from .training.plain_run import PlainRun
 from .training.stock_models import CITATIONS
 from .training.trainer import TaggingTrainer
+
+logger = logging.getLogger(__name__)
 
 _PACKAGES = ("transformers", "datasets", "accelerate", "peft", "torch", "torchaudio")
 # Numbers that differ by less are the same: float32 sums in another order, as on another machine.
@@ -98,7 +103,7 @@ def write_run(report: RunReport) -> dict:
     fit = splits.fit()
     if fit is not None:
         store_fit(folder, fit, report.dataset.label_names)
-    leaks = _leaks(report, folder)
+    leaks = known_leaks(report.clips)
     metrics = evaluation_metrics(splits, fit) | _run_metrics(report) | {"leaks": leaks.counts()}
     history = [{name: plain(value) for name, value in entry.items()} for entry in report.trainer.state.log_history]
     (folder / "history.json").write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
@@ -107,6 +112,8 @@ def write_run(report: RunReport) -> dict:
     figures = write_evaluation(folder, folder.resolve().name, splits, metrics, figures)
     _card(report, metrics, figures, leaks).save(folder / "README.md")
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.yaml says the same in the open
+    if report.recipe.get("check_leaks"):  # last: all else is there, should the machine have too little memory for it
+        _listen_for_leaks(report, metrics, figures)
     return metrics
 
 
@@ -189,13 +196,18 @@ def _training_support(dataset: TaggingDatasetDict, clips: PreparedClips) -> dict
     return dict(zip(dataset.label_names, counts.tolist(), strict=True))
 
 
-def _leaks(report: RunReport, folder: Path) -> Leaks:
-    """What the splits have in common; all of it in ``leaks.json`` if the recipe has it searched."""
-    if not report.recipe.get("check_leaks"):
-        return known_leaks(report.clips)
-    leaks = find_leaks(report.clips, report.recipe.get("preprocessing_num_workers"))
-    (folder / LEAKS_FILE).write_text(json.dumps(leaks.as_record(), indent=2) + "\n", encoding="utf-8")
-    return leaks
+def _listen_for_leaks(report: RunReport, metrics: dict, figures: Mapping[str, str]) -> None:
+    """Searches the splits for the same recordings: all of it in ``leaks.json``, a summary in numbers and card."""
+    folder = Path(report.trainer.args.output_dir)
+    try:
+        leaks = find_leaks(report.clips, report.recipe.get("preprocessing_num_workers"))
+    except DatasetError as error:
+        logger.warning("check_leaks: nothing was found out about copies of recordings. %s", error)
+        return
+    write_leaks(folder / LEAKS_FILE, metrics["protocol"], leaks)
+    metrics["leaks"] = leaks.counts()
+    write_metrics(folder, metrics)
+    _card(report, metrics, figures, leaks).save(folder / "README.md")
 
 
 def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str], leaks: Leaks) -> ModelCard:

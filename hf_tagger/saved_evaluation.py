@@ -92,9 +92,11 @@ def open_saved(model: str, recipe: Sequence[str], clips_of: Sequence[str] | None
     Raises:
         HfTaggerError: If the model cannot be loaded, or has other labels than its recipe's dataset.
     """
+    # The model's recipe last: reading one sets the device of this process.
+    other = clips_of and parse_recipe(list(clips_of), check_model=False)
     data_arguments, _, training_arguments = parse_recipe(list(recipe), check_model=False)
-    if clips_of is not None:
-        data_arguments, _, _ = parse_recipe(list(clips_of), check_model=False)
+    if other:
+        data_arguments = other[0]
     tagger, feature_extractor = load_saved_model(model)
     dataset = load_tagging_dataset(data_arguments, feature_extractor.sampling_rate)
     if clips_of is None:

@@ -41,3 +41,8 @@ def test_other_systems_are_told_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(evaluation_memory, "_STATUS", tmp_path / "absent")
     with pytest.raises(HfTaggerError, match="only Linux has"):
         evaluation_memory.measure_evaluation_memory(1, 1, 1)
+
+
+def test_numbers_below_one_are_refused():
+    with pytest.raises(HfTaggerError, match="At least 1 clip, window and label are needed; received 5, 0, 2"):
+        evaluation_memory.measure_evaluation_memory(5, 0, 2)

@@ -19,7 +19,11 @@ from ..recipe_values import ConversionError, convert, read_flag_value, read_flag
 from .arguments import BaselineArguments
 
 _ARGUMENT_CLASSES = (DataArguments, BaselineArguments)
-_OF_MODELS = ("crops_per_clip",)  # fields of the data that mean nothing here
+# Fields of the data that mean nothing here.
+_OF_MODELS = {
+    "crops_per_clip": "features are those of whole clips",
+    "check_leaks": "it is told in the card of a model; scripts/study.py leaks searches without one",
+}
 _OF_THE_MOMENT = ("overwrite_output_dir", "processes")
 
 
@@ -54,7 +58,7 @@ def parse_baseline_recipe(argv: Sequence[str] | None = None) -> tuple[DataArgume
         if name not in hints:
             problems.append(unknown_name(name, name, list(hints)))
         elif name in _OF_MODELS:
-            problems.append(f"{name}: features are those of whole clips; leave it out")
+            problems.append(f"{name}: {_OF_MODELS[name]}; leave it out")
         else:
             try:
                 values[name] = convert(parser, name, hints[name], value)

@@ -65,6 +65,7 @@ class DatasetFacts:
         notes: Known faults and caveats that belong beside every number.
         needs_root: Whether ``dataset_root`` has to be given.
         hub_id: The dataset's repository on the Hub, for the model card's metadata.
+        labels: All labels of any protocol, where they are the same in every copy.
     """
 
     name: str
@@ -79,6 +80,7 @@ class DatasetFacts:
     notes: str = ""
     needs_root: bool = True
     hub_id: str | None = None
+    labels: tuple[str, ...] = ()
 
     def protocol(self, name: str | None) -> Protocol:
         """Returns the protocol called ``name`` (None: the default).

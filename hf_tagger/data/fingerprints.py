@@ -23,6 +23,7 @@ OVERLAP_SECONDS = 3.0
 _SHARE_OF_SHORT_CLIPS = 0.8
 _FRAMES_AT_ONCE = 1_000  # bounds the memory of long recordings
 _SHARED_FRAMES = 3  # of a candidate pair at one distance in time: fewer are chance
+_PAIRS_AT_ONCE = 20_000_000  # of equal frames: bounds the memory to about a gigabyte
 _MOST_FRAMES = 50  # that are equal: more are silence or a hum, and tell nothing
 
 
@@ -98,22 +99,33 @@ def _candidates(fingerprints: Sequence[np.ndarray], parts: Sequence[int] | None)
     if not sum(lengths):
         return []
     values = np.concatenate(fingerprints)
-    clips = np.repeat(np.arange(len(lengths)), lengths)
-    frames = np.concatenate([np.arange(length) for length in lengths])
+    clips = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    frames = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
     order = np.argsort(values, kind="stable")  # within equal values by clip and frame
     values, clips, frames = values[order], clips[order], frames[order]
     starts = np.flatnonzero(np.diff(values, prepend=values[0] ^ 1))
-    often = np.repeat(np.diff(np.append(starts, len(values))), np.diff(np.append(starts, len(values))))
-    rare = often <= _MOST_FRAMES
+    runs = np.diff(np.append(starts, len(values)))  # of equal values
+    rare = np.repeat(runs <= _MOST_FRAMES, runs)
     values, clips, frames = values[rare], clips[rare], frames[rare]
     part = clips if parts is None else np.asarray(parts)[clips]
+    # All pairs at once would take 100 GB for 100,000 clips: they are counted in shares, by their first clip.
+    runs = runs[runs <= _MOST_FRAMES].astype(np.int64)
+    shares = 1 + int((runs * (runs - 1) // 2).sum()) // _PAIRS_AT_ONCE
+    longest = max(lengths)
     found = []
-    for distance in range(1, _MOST_FRAMES):
-        pair = np.flatnonzero((values[:-distance] == values[distance:]) & (part[:-distance] != part[distance:]))
-        if len(pair):
+    for share in range(shares):
+        chosen = clips % shares == share
+        keys = []
+        for distance in range(1, int(runs.max(initial=1))):
+            same = (values[:-distance] == values[distance:]) & (part[:-distance] != part[distance:])
+            pair = np.flatnonzero(same & chosen[:-distance])
             other = pair + distance
-            found.append(np.stack([clips[pair], clips[other], frames[pair] - frames[other]], axis=1))
-    if not found:
-        return []
-    pairs, counts = np.unique(np.concatenate(found), axis=0, return_counts=True)
-    return [tuple(map(int, pair)) for pair in pairs[counts >= _SHARED_FRAMES]]
+            numbers = clips[pair].astype(np.int64) * len(lengths) + clips[other]
+            keys.append(numbers * (2 * longest) + (frames[pair] - frames[other] + longest))
+        if keys:
+            key, counts = np.unique(np.concatenate(keys), return_counts=True)
+            found.append(key[counts >= _SHARED_FRAMES])
+    keys = np.sort(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+    numbers, offsets = np.divmod(keys, 2 * longest)
+    first, second = np.divmod(numbers, len(lengths))
+    return list(zip(first.tolist(), second.tolist(), (offsets - longest).tolist(), strict=True))

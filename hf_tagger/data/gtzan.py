@@ -84,6 +84,7 @@ FACTS = DatasetFacts(
         "fault_filtered leaves them out and keeps artists apart. stratified does neither."
     ),
     hub_id="marsyas/gtzan",
+    labels=GENRES,
 )
 
 

@@ -16,8 +16,8 @@ import yaml
 
 from ..errors import HfTaggerError, RecipeError
 from ..recipe_values import load_yaml
-from . import gtzan, list_datasets, magnatagatune, synthetic
-from .base import SINGLE_LABEL, protocol_lines
+from . import dataset_facts, list_datasets
+from .base import SINGLE_LABEL
 
 PACKAGED = "label_map.yaml"
 Columns = Mapping[str, Sequence[int]]
@@ -92,11 +92,8 @@ def known_labels() -> dict[str, Sequence[str]]:
 
     FMA's large and full read theirs from the user's ``genres.csv``, folders and the Hub have whatever is there.
     """
-    return {
-        gtzan.FACTS.name: gtzan.GENRES,
-        magnatagatune.FACTS.name: protocol_lines("magnatagatune/all188.txt"),
-        synthetic.FACTS.name: synthetic.TAGS,
-    }
+    facts = [dataset_facts(name) for name in list_datasets()]
+    return {own.name: own.labels for own in facts if own.labels}
 
 
 def map_probabilities(probabilities: np.ndarray, problem_type: str, columns: Columns) -> np.ndarray:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset, Features, Value
 
+from ..errors import DatasetError
 from .fingerprints import find_copies, fingerprint
 from .pcm import PreparedClips, usable_cores
 
 LEAKS_FILE = "leaks.json"
 _FEATURES = Features({"digest": Value("string"), "frames": Value("large_binary")})
+_MOST_EQUAL = 50
 _VERSION = 1  # part of the name of what is kept; raise it when fingerprints change
 
 
@@ -82,14 +87,22 @@ class Leaks:
 def find_leaks(clips: Mapping[str, PreparedClips], processes: int | None = None) -> Leaks:
     """Compares all clips of all splits, by their groups and by listening.
 
-    What was heard is kept beside the PCM store, so that the second time takes no time.
+    What was heard is kept beside the PCM store, so that the second time only compares.
 
     Args:
         clips: The usable clips of every split.
         processes: Processes that listen; None: one a core.
+
+    Raises:
+        DatasetError: If what is heard cannot be kept, or a process that listens was ended.
     """
     known = known_leaks(clips)
     return Leaks(known.clips, known.groups_are_known, known.torn_groups, _same_recordings(clips, processes))
+
+
+def write_leaks(path: Path, protocol: Mapping, leaks: Leaks) -> None:
+    """Writes all of it as JSON, with the protocol of the splits."""
+    path.write_text(json.dumps({"protocol": protocol} | leaks.as_record(), indent=2) + "\n", encoding="utf-8")
 
 
 def known_leaks(clips: Mapping[str, PreparedClips]) -> Leaks:
@@ -115,7 +128,7 @@ def _same_recordings(clips: Mapping[str, PreparedClips], processes: int | None) 
             if row["digest"]:
                 digests.setdefault(row["digest"], []).append(len(prints))
             prints.append(np.frombuffer(row["frames"], dtype="<u4"))
-    exact = {pair for same in digests.values() for pair in combinations(same, 2)}
+    exact = {pair for same in digests.values() for pair in _pairs_of(same)}
     found = dict.fromkeys(sorted(exact), (0.0, 0.0))
     for copy in find_copies(prints):
         found.setdefault((copy.first, copy.second), (copy.bit_error_rate, copy.offset))
@@ -126,19 +139,32 @@ def _same_recordings(clips: Mapping[str, PreparedClips], processes: int | None) 
     return sorted(pairs, key=lambda pair: (not pair.across, not pair.is_exact, pair.bit_error_rate))
 
 
+def _pairs_of(equal: list[int]) -> Iterable[tuple[int, int]]:
+    """All pairs of equal clips; of very many each one with the first."""
+    return combinations(equal, 2) if len(equal) <= _MOST_EQUAL else ((equal[0], other) for other in equal[1:])
+
+
 def _heard(clips: PreparedClips, split: str, processes: int | None) -> Dataset:
     """Digest of the samples and fingerprint of every clip, in order."""
     key = hashlib.sha256(f"{_VERSION} {clips.fingerprint}".encode()).hexdigest()[:32]
     processes = min(processes or usable_cores(), len(clips))
-    return Dataset.from_dict({"position": range(len(clips))}).map(
-        partial(_listen, clips=clips),
-        remove_columns=["position"],
-        features=_FEATURES,
-        cache_file_name=str(clips.store_folder / f"fingerprints-{key}.arrow"),
-        new_fingerprint=key,
-        num_proc=processes if processes > 1 else None,
-        desc=f"Listening to {split} clips",
-    )
+    folder = clips.store_folder
+    try:
+        return Dataset.from_dict({"position": range(len(clips))}).map(
+            partial(_listen, clips=clips),
+            remove_columns=["position"],
+            features=_FEATURES,
+            cache_file_name=str(folder / f"fingerprints-{key}.arrow"),
+            new_fingerprint=key,
+            num_proc=processes if processes > 1 else None,
+            desc=f"Listening to {split} clips",
+        )
+    # RuntimeError: datasets' word for a process that was killed, for want of memory mostly.
+    except (OSError, RuntimeError, pa.ArrowException) as error:
+        raise DatasetError(
+            f"The fingerprints of the {split} clips could not be written to {folder}: {error}. Free some space or "
+            f"memory, or leave check_leaks out."
+        ) from error
 
 
 def _listen(row: dict, clips: PreparedClips) -> dict:

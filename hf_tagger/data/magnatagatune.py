@@ -90,6 +90,7 @@ FACTS = DatasetFacts(
         "female voice, woman), spellings are not corrected (clasical, harpsicord), and a tag that is not given need "
         "not be wrong. Three mp3 files (clip ids 35644, 55753, 57881) are empty and left out of every split."
     ),
+    labels=tuple(protocol_lines("magnatagatune/all188.txt")),
 )
 
 

@@ -69,6 +69,7 @@ FACTS = DatasetFacts(
         "music."
     ),
     needs_root=False,
+    labels=TAGS,
 )
 
 

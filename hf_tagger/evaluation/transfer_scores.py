@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from ..errors import HfTaggerError
 from .assessment import Predictions
 from .intervals import Comparison, Interval, bootstrap_intervals, compare_models, groups_to_draw
 from .metric_inputs import MULTI_LABEL, SINGLE_LABEL
@@ -112,10 +113,18 @@ def score_transfer(predictions: Predictions, own: Predictions | None, one_label_
             take no part: a few samples at one sampling rate may be none at another.
         one_label_each: Whether the dataset is single-label, so that accuracy is defined: over the clips that carry one
             of the concepts, whether theirs is the most probable.
+
+    Raises:
+        HfTaggerError: If no clip is left.
     """
     if own is not None:
         predictions, own = _of_clips(predictions, own.ids), _of_clips(own, predictions.ids)
     known = ~np.isnan(predictions.references).all(axis=1)
+    if not known.any():
+        raise HfTaggerError(
+            "There is no clip of which a shared concept is known"
+            + (" and that both models could read." if own is not None else ".")
+        )
     references, groups = predictions.references[known], np.array(predictions.groups, dtype=object)[known]
     models = [predictions.probabilities[known]]
     if own is not None:

@@ -50,11 +50,10 @@ def variants_figure(rows: Sequence[Mapping]) -> Figure:
     figure = Figure(figsize=(10.5, 1.0 + 0.3 * max(len(rows), 3)), layout="constrained")
     scores, seconds, parameters = figure.subplots(1, 3, sharey=True, width_ratios=(2, 1.2, 1.2))
     _draw_scores(scores, rows)
-    places = {row.get("trained_on") for row in rows if row.get("training_seconds") is not None}
-    place = f" on {places.pop()}" if len(places) == 1 and None not in places else ""
-    place = " on different devices" if places else place
+    places = {row.get("trained_on") for row in rows if row.get("training_seconds") is not None} - {None}
+    place = "on different devices" if len(places) > 1 else "".join(f"on {own}" for own in places)
     _draw_costs(seconds, rows, "training_seconds", "Training (seconds)", _whole)
-    seconds.set_xlabel(place.strip())
+    seconds.set_xlabel(place)
     _draw_costs(parameters, rows, "parameters", "Parameters", _compact)
     scores.set_yticks(range(len(rows)), [_shortened(row["variant"]) for row in rows])
     scores.set_ylim(len(rows) - 0.4, -0.6)  # the first on top

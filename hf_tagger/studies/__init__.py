@@ -9,7 +9,7 @@ import argparse
 import importlib
 import pkgutil
 
-_SHARED = ("conditions",)  # modules that several studies use
+_SHARED = ("conditions", "transfer_data")  # modules that studies use
 
 
 def study_names() -> list[str]:

@@ -10,11 +10,10 @@ end of a run and tells it in the model card.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from ..data import load_tagging_dataset
-from ..data.leaks import LEAKS_FILE, Leaks, find_leaks
+from ..data.leaks import LEAKS_FILE, Leaks, find_leaks, write_leaks
 from ..data.pcm import prepare_clips
 from ..recipe import parse_recipe
 from .conditions import make_folder
@@ -41,8 +40,7 @@ def run(options: argparse.Namespace, fields: list[str]) -> None:
     if training_arguments.process_index != 0:
         return
     leaks = find_leaks(clips, data_arguments.preprocessing_num_workers)
-    record = {"protocol": dataset.protocol_record()} | leaks.as_record()
-    (folder / LEAKS_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_leaks(folder / LEAKS_FILE, dataset.protocol_record(), leaks)
     text = as_markdown(dataset.facts.title, leaks)
     (folder / "leaks.md").write_text(text + "\n", encoding="utf-8")
     print(f"{text}\n\nWritten to {Path(folder) / 'leaks'}.md and .json")

@@ -205,7 +205,8 @@ def _report_songs(report: StudyReport, paths: Sequence[Path], hop: int, sharpnes
             continue
         starts = np.array(window_starts(len(song.waveform), window, hop)) / rate
         timeline = Timeline(probabilities, starts, window / rate, len(song.waveform) / rate, dataset.label_names)
-        name = path.stem if path.stem not in pictures else f"{path.stem}_{len(songs) + 1}"
+        stem = path.stem[:60]  # file systems take names of 255 bytes
+        name = stem if stem not in pictures else f"{stem}_{len(songs) + 1}"
         pictures.add(name)
         picture = f"timeline_{name}.png"
         scores = aggregate(_SONG_RULE, probabilities, dataset.problem_type, sharpness)

@@ -28,9 +28,8 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
-from ..data import load_tagging_dataset
-from ..data.base import MULTI_LABEL, SINGLE_LABEL, TaggingDatasetDict
-from ..data.label_map import map_probabilities, map_references, read_label_map
+from ..data.base import MULTI_LABEL, SINGLE_LABEL
+from ..data.label_map import map_probabilities, map_references
 from ..data.windows import labels_of
 from ..errors import HfTaggerError
 from ..evaluation.assessment import Predictions
@@ -38,32 +37,11 @@ from ..evaluation.matrix_plot import MatrixField, plot_transfer_matrix
 from ..evaluation.metrics import METRIC_TITLES
 from ..evaluation.transfer_scores import Transfer, TransferMatrix, score_transfer
 from ..evaluation.transfer_table import transfer_text
-from ..recipe import parse_recipe
 from ..saved_evaluation import open_saved
 from .conditions import make_folder
+from .transfer_data import Tested, read_datasets
 
 _METRIC = "roc_auc_macro"
-
-
-@dataclass(frozen=True, eq=False)
-class Tested:
-    """A dataset to test on.
-
-    Attributes:
-        name: Its title and protocol.
-        recipe: Path of its recipe and flags that override the fields.
-        dataset: The dataset; nothing of it is decoded.
-        columns: Concept → positions of its labels.
-    """
-
-    name: str
-    recipe: Sequence[str]
-    dataset: TaggingDatasetDict
-    columns: Mapping[str, Sequence[int]]
-
-    def labels(self, concept: str) -> list[str]:
-        """The labels that mean a concept; none where it is absent."""
-        return [self.dataset.label_names[index] for index in self.columns.get(concept, ())]
 
 
 @dataclass(frozen=True)
@@ -108,7 +86,7 @@ def run(options: argparse.Namespace, fields: list[str]) -> None:
     recipes = _recipes_of_runs(options)
     folder = make_folder(options.output_dir)
     command_lines = [[recipe, *fields] for recipe in (*recipes, *options.tested_on)]
-    every = _read_datasets(command_lines, options.label_map)
+    every = read_datasets(command_lines, options.label_map)
     tested = list(dict.fromkeys(every))
     short = [Path(name).name for name in options.runs]
     names = short if len(set(short)) == len(short) else options.runs
@@ -117,15 +95,12 @@ def run(options: argparse.Namespace, fields: list[str]) -> None:
         for *parts, name in zip(options.runs, command_lines, every, names, strict=False)
     ]
     _check_shared(models, tested)
-    found: dict[tuple[int, str], Predictions] = {}
-    for number, model in enumerate(models):
-        # Its own dataset first: that says at once if the model is not the recipe's.
-        for own in sorted(tested, key=lambda own: own is not model.home):
-            if model.concepts(own):
-                found[number, own.name] = _predict(model, own, options.split)
-    transfers = [[_transfer(found, models, number, own) for own in tested] for number in range(len(models))]
-    if PartialState().is_main_process:
+    found, failures = _predict_all(models, tested, options.split)
+    transfers = [[_transfer(found, models, number, own, failures) for own in tested] for number in range(len(models))]
+    if any(transfer is not None for row in transfers for transfer in row) and PartialState().is_main_process:
         _write(folder, options, models, tested, transfers)
+    if failures:
+        raise HfTaggerError(f"{len(failures)} of the pairs could not be scored:\n" + "\n".join(failures))
 
 
 def _recipes_of_runs(options: argparse.Namespace) -> list[str]:
@@ -148,28 +123,6 @@ def _recipes_of_runs(options: argparse.Namespace) -> list[str]:
     return [str(path) for path in recipes]
 
 
-def _read_datasets(command_lines: Sequence[Sequence[str]], label_map: str | None) -> list[Tested]:
-    """The dataset of every recipe; the same object where recipes are of the same clips with the same labels."""
-    datasets = [
-        load_tagging_dataset(parse_recipe(list(own), check_model=False)[0], sampling_rate=None) for own in command_lines
-    ]
-    loaded: dict[str, list[str]] = {}
-    for dataset in datasets:
-        loaded.setdefault(dataset.facts.name, []).extend(dataset.label_names)
-    concepts = read_label_map(label_map, loaded)
-    kept: dict[tuple, Tested] = {}
-    result = []
-    for command_line, dataset in zip(command_lines, datasets, strict=True):
-        key = (dataset.facts.name, dataset.protocol_record()["hash"], *dataset.label_names)
-        if key not in kept:
-            name = f"{dataset.facts.title} ({dataset.protocol.name})"
-            same = sum(own.name.startswith(name) for own in kept.values())
-            columns = concepts.columns(dataset.facts.name, dataset.label_names)
-            kept[key] = Tested(f"{name} {same + 1}" if same else name, command_line, dataset, columns)
-        result.append(kept[key])
-    return result
-
-
 def _check_shared(models: Sequence[Model], tested: Sequence[Tested]) -> None:
     if any(model.concepts(own) for model in models for own in tested if own is not model.home):
         return
@@ -183,6 +136,28 @@ def _check_shared(models: Sequence[Model], tested: Sequence[Tested]) -> None:
         f"The label map gives no model a concept in common with another dataset:\n{listing}\nCopy "
         f"hf_tagger/data/label_map.yaml, add what the datasets' labels have in common, and pass it by --label_map."
     )
+
+
+def _predict_all(
+    models: Sequence[Model], tested: Sequence[Tested], split: str
+) -> tuple[dict[tuple[int, str], Predictions], list[str]]:
+    """What every model says of every dataset, by number and name, and a line for each pair that failed."""
+    unlabelled = [own.name for own in tested if all(label is None for label in own.dataset[split]["labels"][:])]
+    if unlabelled:
+        raise HfTaggerError(f"No labelled {split} clips in {', '.join(unlabelled)}; choose another split by --split.")
+    found, failures = {}, []
+    for number, model in enumerate(models):
+        # Its own dataset first: that says at once if the model is not the recipe's, and then no other tells anything.
+        for own in sorted(tested, key=lambda own: own is not model.home):
+            if not model.concepts(own):
+                continue
+            try:
+                found[number, own.name] = _predict(model, own, split)
+            except HfTaggerError as error:
+                failures.append(f"  - {model.name} on {own.name}: {error}")
+                if own is model.home:
+                    break
+    return found, failures
 
 
 def _predict(model: Model, tested: Tested, split: str) -> Predictions:
@@ -209,7 +184,11 @@ def _predict(model: Model, tested: Tested, split: str) -> Predictions:
 
 
 def _transfer(
-    found: Mapping[tuple[int, str], Predictions], models: Sequence[Model], number: int, tested: Tested
+    found: Mapping[tuple[int, str], Predictions],
+    models: Sequence[Model],
+    number: int,
+    tested: Tested,
+    failures: list[str],
 ) -> Transfer | None:
     """Scores one model on one dataset; the dataset's own model is the first one that was trained on it."""
     predictions = found.get((number, tested.name))
@@ -217,13 +196,18 @@ def _transfer(
         return None
     own = None
     if models[number].home is not tested:
-        own = next((found[index, tested.name] for index, model in enumerate(models) if model.home is tested), None)
-    return score_transfer(predictions, own, tested.dataset.problem_type == SINGLE_LABEL)
+        at_home = [found.get((index, tested.name)) for index, model in enumerate(models) if model.home is tested]
+        own = next((predictions for predictions in at_home if predictions is not None), None)
+    try:
+        return score_transfer(predictions, own, tested.dataset.problem_type == SINGLE_LABEL)
+    except HfTaggerError as error:
+        failures.append(f"  - {models[number].name} on {tested.name}: {error}")
+        return None
 
 
 def _heard(model: Model, tested: Tested, split: str) -> int:
     """Clips of a split that the model may know from training: another protocol of one dataset may have them there."""
-    if model.home.dataset.facts.name != tested.dataset.facts.name:
+    if model.home.origin != tested.origin:
         return 0
     return len(set(model.home.dataset["train"]["id"][:]) & set(tested.dataset[split]["id"][:]))
 

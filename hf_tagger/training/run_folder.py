@@ -25,6 +25,7 @@ _RUN_FILES = [
     "metrics.json",
     "costs.json",
     "history.json",
+    "leaks.json",
     "curves.png",
     "confusion_matrix.png",
     "per_tag_ap.png",

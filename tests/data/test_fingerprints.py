@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hf_tagger.audio import load_mono
+from hf_tagger.data import fingerprints
 from hf_tagger.data.fingerprints import BIT_ERROR_RATE, HOP_SECONDS, find_copies, fingerprint
 from hf_tagger.evaluation.degradations import Degradation
 
@@ -80,3 +81,16 @@ def test_nothing_is_found_in_nothing():
     assert find_copies(prints([np.zeros(100, dtype=np.float32)])) == []
     silence = np.zeros(10 * RATE, dtype=np.float32)
     assert find_copies(prints([silence, silence])) == []
+
+
+def test_copies_are_the_same_however_many_pairs_are_counted_at_once(monkeypatch):
+    generator = np.random.default_rng(0)
+    frames = generator.integers(0, 2**32, 2_000, dtype=np.uint32)
+    clips = [generator.choice(frames, 300) for _ in range(20)]  # many frames are equal by chance
+    clips[13][50:250] = clips[4][80:280]
+    clips[17] = clips[2].copy()
+    at_once = find_copies(clips)
+    assert [(own.first, own.second) for own in at_once] == [(2, 17), (4, 13)]
+    assert at_once[1].offset == pytest.approx(30 * HOP_SECONDS)
+    monkeypatch.setattr(fingerprints, "_PAIRS_AT_ONCE", 500)
+    assert find_copies(clips) == at_once

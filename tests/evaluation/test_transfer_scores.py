@@ -1,9 +1,12 @@
 """Scores of a model beside those of a dataset's own model, and their tables."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from hf_tagger.errors import HfTaggerError
 from hf_tagger.evaluation.assessment import Predictions
 from hf_tagger.evaluation.intervals import bootstrap_intervals
 from hf_tagger.evaluation.transfer_scores import TransferMatrix, score_transfer
@@ -112,3 +115,12 @@ def test_the_report_names_pairs_in_their_order_and_shows_what_is_not_shared():
     assert r"| rock | Rock, Hard\|Rock | – |" in lines
     pairs = [(own["model"], own["tested_on"], own["is_home"]) for own in matrix.as_dict()["transfers"]]
     assert pairs == [("A: one", "A", True), ("B: two", "A", False), ("B: two", "B", True)]
+
+
+def test_without_a_clip_that_both_models_know_there_is_nothing_to_score():
+    own = predictions()
+    with pytest.raises(HfTaggerError, match="no clip of which a shared concept is known and that both models"):
+        score_transfer(own, dataclasses.replace(own, ids=[f"other {name}" for name in own.ids]), one_label_each=False)
+    unknown = dataclasses.replace(own, references=np.full_like(own.references, np.nan))
+    with pytest.raises(HfTaggerError, match=r"no clip of which a shared concept is known\.$"):
+        score_transfer(unknown, None, one_label_each=False)

@@ -83,3 +83,33 @@ def test_a_run_tells_of_leaks_in_numbers_and_card_and_listens_only_once(music, r
     monkeypatch.setattr(leaks, "fingerprint", None)  # whoever listened again would fail
     load_script("finetune").main([*argv, "--output_dir", str(tmp_path / "again")])
     assert json.loads((tmp_path / "again" / "leaks.json").read_text()) == found
+
+
+def test_a_search_that_fails_costs_the_run_nothing_else(music, root, tmp_path, monkeypatch, caplog):
+    argv = [str(root / "recipes" / "short_cnn_folder.yaml"), "--dataset_root", str(music), *TINY]
+    argv += ["--cache_dir", str(tmp_path / "cache"), "--num_train_epochs", "1", "--output_dir", str(tmp_path / "run")]
+    monkeypatch.setattr(leaks.Dataset, "map", failing_map(leaks.Dataset.map))
+    load_script("finetune").main([*argv, "--check_leaks"])
+    assert "nothing was found out about copies of recordings. The fingerprints of the train clips" in caplog.text
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["leaks"]["groups_in_several_splits"] == 1
+    assert metrics["leaks"]["same_recordings_across_splits"] is None
+    assert "Nobody listened for copies" in (tmp_path / "run" / "README.md").read_text()
+
+    (tmp_path / "run" / "leaks.json").write_text("{}")  # of an earlier run
+    load_script("finetune").main([*argv, "--overwrite_output_dir"])
+    assert not (tmp_path / "run" / "leaks.json").exists()
+
+
+def failing_map(real):
+    def wrapped(self, function, **options):
+        if "fingerprints-" in options.get("cache_file_name", ""):
+            raise OSError(28, "No space left on device")
+        return real(self, function, **options)
+
+    return wrapped
+
+
+def test_very_many_equal_clips_are_each_paired_with_the_first():
+    assert list(leaks._pairs_of([3, 5, 8])) == [(3, 5), (3, 8), (5, 8)]
+    assert list(leaks._pairs_of(list(range(100)))) == [(0, other) for other in range(1, 100)]

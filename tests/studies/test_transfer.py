@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+from datasets import Audio, ClassLabel, Dataset, DatasetDict
 from fake_datasets import FMA_SMALL, GENRES, make_fma, make_gtzan, write_annotations
 from PIL import Image
 from script_runner import TINY, load_script
@@ -13,7 +14,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from hf_tagger import DataArguments, load_tagging_dataset, prepare_clips
 from hf_tagger.errors import HfTaggerError, RecipeError
-from hf_tagger.studies import run_study
+from hf_tagger.studies import run_study, transfer
+from hf_tagger.studies.transfer_data import read_datasets
 from hf_tagger.tagging import Tagger
 
 # Tags of the clips in MagnaTagATune's layout, and the genre whose pitch they have.
@@ -257,3 +259,60 @@ def test_a_recipe_of_another_dataset_than_the_models_is_refused(folder):
             "--recipes",
             *[str(folder / "tags" / "recipe.yaml"), str(folder / "fma.yaml")],
         )
+
+
+def folder_recipe(path, root, **fields):
+    lines = [f"{name}: {value}" for name, value in {"dataset_name": "folder", "dataset_root": root, **fields}.items()]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def alike(tmp_path_factory):
+    """Two folders with equal file names and other music, and recipes of both."""
+    root, generator = tmp_path_factory.mktemp("alike"), np.random.default_rng(0)
+    for name in ("clean", "noisy"):
+        for genre in ("rock", "jazz"):
+            for number in range(10):
+                write_sound(root / name / genre / f"{number}.wav", genre, generator)
+    return [folder_recipe(root / f"{name}.yaml", root / name) for name in ("clean", "noisy")]
+
+
+def test_folders_with_equal_file_names_are_two_datasets(alike, tmp_path):
+    path = tmp_path / "map.yaml"
+    path.write_text("rock: {folder: [rock]}\n", encoding="utf-8")
+    clean, noisy, again = read_datasets([[own] for own in [*alike, alike[0]]], str(path))
+    assert clean is again
+    assert (clean.name, noisy.name) == (
+        "folder of recordings, clean (seeded)",
+        "folder of recordings, noisy (seeded)",
+    )
+    assert clean.origin != noisy.origin
+    assert clean.columns == noisy.columns == {"rock": [1]}
+
+
+def test_data_of_the_hub_stands_in_a_map_under_its_registered_name(tmp_path):
+    rows = {"audio": [{"path": None, "bytes": b"RIFF"}] * 30, "genre": ["rock", "jazz", "blues"] * 10}
+    rows = Dataset.from_dict(rows).cast_column("genre", ClassLabel(names=["blues", "jazz", "rock"]))
+    DatasetDict({"train": rows.cast_column("audio", Audio())}).save_to_disk(tmp_path / "mine")
+    fields = {"hub_id": tmp_path / "mine", "label_column": "genre"}
+    (tmp_path / "hub.yaml").write_text(
+        "\n".join(f"{name}: {value}" for name, value in {"dataset_name": "hub", **fields}.items()), encoding="utf-8"
+    )
+    (tmp_path / "map.yaml").write_text("guitars: {hub: [rock, blues]}\n", encoding="utf-8")
+    (tested,) = read_datasets([[str(tmp_path / "hub.yaml")]], str(tmp_path / "map.yaml"))
+    assert tested.name == "mine (seeded)"
+    assert tested.columns == {"guitars": [2, 0]}
+
+
+def test_a_pair_that_fails_costs_the_others_nothing(folder, found, monkeypatch):
+    def failing(model, tested, split, real=transfer._predict):
+        if tested.name == FMA and "tones" in model.run:
+            raise HfTaggerError("the disk is full")
+        return real(model, tested, split)
+
+    monkeypatch.setattr(transfer, "_predict", failing)
+    with pytest.raises(HfTaggerError, match=r"1 of the pairs could not be scored:\n.*tones on FMA .*the disk is full"):
+        study(folder, "partly", "tones", "tags", "--tested_on", str(folder / "fma.yaml"))
+    rest = read(folder / "partly")
+    assert rest == {pair: own for pair, own in found.items() if pair != ("tones", FMA)}
