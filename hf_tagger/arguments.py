@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from transformers import TrainingArguments
 from transformers.integrations import INTEGRATION_TO_CALLBACK
 
@@ -25,6 +28,12 @@ __all__ = ["DataArguments", "ModelArguments", "TaggingArguments"]
 _MAPPINGS = {"loss": LossArguments, "augmentation": AugmentationArguments}
 """Fields that a recipe gives as a mapping, and what the mapping becomes."""
 
+TOKEN_ADVICE = (
+    "hub_token: a token belongs neither into a recipe nor on a command line, where others read it; log in by "
+    "`hf auth login`, or set HF_TOKEN"
+)
+"""What is said to who gives one; the token itself is not repeated."""
+
 
 @dataclass
 class TaggingArguments(TrainingArguments):
@@ -33,6 +42,9 @@ class TaggingArguments(TrainingArguments):
     Changed defaults: output_dir, learning_rate 1e-3 and per_device_*_batch_size 16/64 (networks trained from scratch),
     evaluation, logging and saving once an epoch, the two newest checkpoints kept, the best model loaded at the end,
     dataloader_num_workers 2, TensorBoard, losses that are NaN shown, and unknown batch columns kept.
+
+    ``push_to_hub`` asks for one push, after everything was written. ``Trainer``, which would push at every checkpoint
+    and before the model is evaluated, reads False there; what was asked for is :attr:`pushes_to_hub`.
     """
 
     output_dir: str = field(default="runs/run", metadata={"help": "Folder that receives the model and its results."})
@@ -136,6 +148,22 @@ class TaggingArguments(TrainingArguments):
         metadata={"help": "Go on from a checkpoint folder, or, given alone, from the last one in output_dir."},
     )
 
+    push_to_hub: bool = field(
+        default=False,
+        metadata={
+            "help": "Push what the run leaves to the Hub when it is finished, in one commit; as scripts/push.py does."
+        },
+    )
+    hub_model_id: str | None = field(
+        default=None,
+        metadata={"help": "The repository, NAME or NAMESPACE/NAME. Default: the name of output_dir."},
+    )
+    hub_private_repo: bool | None = field(
+        default=None, metadata={"help": "Whether a new repository is private. Default: what the account says."}
+    )
+    hub_revision: str | None = field(default=None, metadata={"help": "The branch to push to. Default: the main one."})
+    hub_token: str | None = field(default=None, metadata={"help": "Not here: log in by `hf auth login`."})
+
     def __post_init__(self) -> None:
         infinity = math.inf
         problems = range_problems(
@@ -169,8 +197,7 @@ class TaggingArguments(TrainingArguments):
                 "seed": (0, 2**32 - 1, True),
             },
         )
-        if self.push_to_hub:
-            problems.append("push_to_hub: not yet done by a run; upload the folder with: hf upload REPO OUTPUT_DIR")
+        problems += self._push_problems()
         if self.early_stopping_patience is not None and (self.eval_strategy == "no" or not self.load_best_model_at_end):
             problems.append("early_stopping_patience: needs an eval_strategy and load_best_model_at_end: true")
         reporters = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
@@ -198,9 +225,33 @@ class TaggingArguments(TrainingArguments):
         # What the recipe says, before transformers derives anything from it; a written recipe repeats this.
         self.as_given = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         super().__post_init__()
+        self.push_to_hub = False
         # Without a metric transformers falls back to the loss; the trainer chooses by the problem type instead.
         if self.as_given["metric_for_best_model"] is None:
             self.metric_for_best_model = self.greater_is_better = None
+
+    @property
+    def pushes_to_hub(self) -> bool:
+        """Whether the finished run is pushed."""
+        return self.as_given["push_to_hub"]
+
+    @property
+    def hub_repository(self) -> str:
+        """Where it is pushed to."""
+        return self.hub_model_id or Path(self.output_dir).resolve().name
+
+    def _push_problems(self) -> list[str]:
+        problems = [TOKEN_ADVICE] if self.hub_token is not None else []
+        if not self.push_to_hub:
+            return problems
+        try:
+            validate_repo_id(self.hub_repository)
+        except HFValidationError as error:
+            problems.append(f"hub_model_id: the Hub refuses {self.hub_repository!r}: {error}")
+        for name in ("hub_strategy", "hub_always_push"):
+            if getattr(self, name) != getattr(TrainingArguments, name):
+                problems.append(f"{name}: a run is pushed once, when it is finished; leave it out")
+        return problems
 
     def _make_phases(self) -> list[str]:
         """Makes ``optimizer_phases`` of the recipe's mappings; returns what is wrong."""

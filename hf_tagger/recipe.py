@@ -7,16 +7,18 @@ import difflib
 import sys
 import typing
 from collections.abc import Sequence
+from pathlib import Path
 
 from transformers import HfArgumentParser, TrainingArguments
 
 from .argument_checks import plain, with_nested_value
-from .arguments import DataArguments, ModelArguments, TaggingArguments
+from .arguments import TOKEN_ADVICE, DataArguments, ModelArguments, TaggingArguments
 from .data import argument_problems
 from .errors import RecipeError
 from .evaluation.metrics import METRIC_NAMES
 from .recipe_values import ConversionError, convert, read_flag_value, read_flags, read_recipe_file
 from .training.build import plan_model
+from .training.checkpoints import expanded
 from .variants import FIELD, folder_above, form_problems, one_variant, take_variant
 
 _ARGUMENT_CLASSES = (DataArguments, ModelArguments, TaggingArguments)
@@ -71,6 +73,9 @@ def parse_recipe(
     for name, value in given.items():
         if name not in annotations:
             problems.append(_unknown_field(name))
+            continue
+        if name in _SECRETS and value is not None:  # first: other messages repeat the value
+            problems.append(TOKEN_ADVICE)
             continue
         try:
             value = convert(parser, name, annotations[name], value)
@@ -158,9 +163,22 @@ def _check_names(arguments: dict[type, object], check_model: bool) -> list[str]:
         known = sorted({"loss", *(name for names in METRIC_NAMES.values() for name in names)})
         if metric not in known:
             problems.append(f"metric_for_best_model: {metric!r} is not known; known are: {', '.join(known)}")
+    if TaggingArguments in arguments and ModelArguments in arguments:
+        problems += _push_problems(arguments[TaggingArguments], arguments[ModelArguments])
     if TaggingArguments in arguments and arguments[TaggingArguments].search_space:
         problems += _search_problems(arguments[TaggingArguments], arguments.get(ModelArguments))
     return problems
+
+
+def _push_problems(training: TaggingArguments, model: ModelArguments) -> list[str]:
+    """An adapter that would be pushed and that nobody else could load."""
+    base = Path(expanded(model.model_name_or_path or ""))
+    if not training.pushes_to_hub or model.lora is None or model.lora.save_merged or not base.is_dir():
+        return []
+    return [
+        f"push_to_hub: the adapter would need {base}, a folder that nobody else has; lora.save_merged: true pushes the "
+        f"whole model"
+    ]
 
 
 def _search_problems(training: TaggingArguments, model: ModelArguments | None) -> list[str]:

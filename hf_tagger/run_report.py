@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from peft import PeftModel
@@ -39,6 +38,8 @@ from .evaluation_record import (
 )
 from .hub.card import build_model_card
 from .hub.card_summary import CardSummary, TrainingFacts
+from .hub.push import Target, push_run
+from .hub.shared_files import COMMAND, recipe_text
 from .models import MODELS
 from .training.checkpoints import expanded
 from .training.lora import MERGED_FOLDER
@@ -52,9 +53,6 @@ logger = logging.getLogger(__name__)
 _PACKAGES = ("transformers", "datasets", "accelerate", "peft", "torch", "torchaudio")
 # Numbers that differ by less are the same: float32 sums in another order, as on another machine.
 _ROUNDING = 1e-5
-# recipe.yaml has them, the card's copy does not. Its snippet names the run's folder, so that it runs as printed, until
-# hub_model_id says where the model will live.
-_OF_THIS_MACHINE = ("dataset_root", "cache_dir", "output_dir")
 
 
 @dataclass
@@ -81,16 +79,26 @@ class RunReport:
 
 
 def finish_run(report: RunReport) -> str:
-    """Writes everything into the run's folder, the merged model too if the recipe asks for it.
+    """Writes everything into the run's folder, the merged model too if the recipe asks for it, and pushes it if so.
 
     Returns:
         What a person wants to know at the end of a run.
+
+    Raises:
+        PushError: If the push did not succeed; everything was written and told before.
     """
     metrics = write_run(report)
-    folder = report.trainer.args.output_dir
-    if (report.recipe.get("lora") or {}).get("save_merged"):
+    arguments = report.trainer.args
+    folder, merged = arguments.output_dir, bool((report.recipe.get("lora") or {}).get("save_merged"))
+    if merged:
         merge(folder, str(Path(folder) / MERGED_FOLDER))
-    return summary(metrics, report.dataset.problem_type, folder)
+    told = summary(metrics, report.dataset.problem_type, folder)
+    if not arguments.pushes_to_hub:
+        return told
+    print(told)
+    return push_run(
+        folder, Target(arguments.hub_repository, arguments.hub_private_repo, arguments.hub_revision, merged)
+    )
 
 
 def write_run(report: RunReport) -> dict:
@@ -216,15 +224,16 @@ def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str], leaks
     training, is_adapter = metrics["training"], isinstance(trainer.model, PeftModel)
     best = [entry["epoch"] for entry in trainer.state.log_history if entry["step"] == training["best_step"]]
     chosen = bool(best) and trainer.args.load_best_model_at_end
-    shared_recipe = {name: value for name, value in report.recipe.items() if name not in _OF_THIS_MACHINE}
+    on_this_machine = base_model is not None and Path(expanded(base_model)).exists()
     summary = CardSummary(
+        # The run's folder, so that the snippet runs as printed, until hub_model_id says where the model will live.
         model_id=trainer.args.hub_model_id or str(Path(trainer.args.output_dir).resolve()),
-        command="accelerate launch scripts/finetune.py recipe.yaml",
-        recipe_text=yaml.safe_dump(shared_recipe, sort_keys=False, allow_unicode=True, width=120),
+        command=COMMAND,
+        recipe_text=recipe_text(report.recipe),
         architecture=config.model_type,
         parameters=training["parameters"],
         license=_license(base_model),
-        base_model=base_model,
+        base_model=str(Path(expanded(base_model)).resolve()) if on_this_machine else base_model,
         needs_remote_code=config.model_type in MODELS or is_adapter,
         is_adapter=is_adapter,
         hears_first_window_only=isinstance(extractor, ASTFeatureExtractor | WhisperFeatureExtractor),

@@ -1,5 +1,4 @@
 import pytest
-import yaml
 
 from hf_tagger import RecipeError, parse_recipe
 from hf_tagger.augmentation_arguments import GainArguments
@@ -105,7 +104,9 @@ def test_all_mistakes_stand_in_one_message(recipe):
         ("early_stopping_patience: 3\neval_strategy: no\nload_best_model_at_end: false\n", "needs an eval_strategy"),
         ("adam_beta1: 5\n", "adam_beta1: 5.0 is out of range"),
         ("save_steps: 0\n", "save_steps: 0.0 is out of range"),
-        ("push_to_hub: true\n", "hf upload"),
+        ("push_to_hub: true\nhub_model_id: a/b/c\n", "hub_model_id: the Hub refuses 'a/b/c'"),
+        ("push_to_hub: true\nhub_strategy: checkpoint\n", "hub_strategy: a run is pushed once"),
+        ("hub_token: hf_x\n", "hub_token: a token belongs neither into a recipe nor"),
         ("save_strategy: steps\n", "save and eval strategy"),
         ("- a\n- b\n", "list of 'field: value' lines"),
         ("a: b: c\n", "not valid YAML"),
@@ -218,9 +219,14 @@ def test_a_resolved_recipe_reads_back_to_the_same_experiment(recipe, tmp_path):
     assert (tmp_path / "again.yaml").read_text().startswith("# accelerate launch scripts/finetune.py")
 
 
-def test_no_token_reaches_the_resolved_recipe(recipe):
-    arguments = parse_recipe([recipe(""), "--hub_token", "hf_secret"])
-    assert "hf_secret" not in yaml.safe_dump(resolved_recipe(*arguments))
+@pytest.mark.parametrize("flags", [["hf_secret"], ["hf_secret", "hf_secret"], [], ["{a: hf_secret}"]])
+def test_a_token_is_refused_and_not_repeated(recipe, flags):
+    """In whatever form it comes: messages about mistyped values show the value."""
+    for argv in ([recipe(""), "--hub_token", *flags], [recipe(f"hub_token: [{', '.join(flags)}]\n")]):
+        found = problems(argv)
+        assert len(found) == 1, found
+        assert "log in by `hf auth login`, or set HF_TOKEN" in found[0]
+        assert "hf_secret" not in found[0]
 
 
 def test_the_precision_that_accelerate_asked_for_is_part_of_the_experiment(recipe, monkeypatch):

@@ -24,6 +24,7 @@ from ..evaluation.metrics import DEFAULT_METRIC
 from ..models.input_features import input_features
 from .clip_evaluation import ClipEvaluation
 from .memory_format import match_memory_format
+from .push_check import warn_of_push
 from .sampling import balanced_sampler
 from .training_checks import check_training
 from .weight_average import WeightAverage
@@ -75,6 +76,7 @@ class PlainRun:
         self.accelerator, self.windows, self.validation = accelerator, windows, validation
         args.metric_for_best_model = args.metric_for_best_model or DEFAULT_METRIC[tagger.config.problem_type]
         check_training(model, args, len(windows))
+        warn_of_push(args)
         self.state = TrainerState(epoch=0.0)
         self.sampler = balanced_sampler(windows, args)
         self.model.to(accelerator.device)

@@ -26,6 +26,7 @@ from .memory_format import match_memory_format
 from .optimizer import make_optimizer
 from .optimizer_phases import PhaseStart, phase_schedule
 from .preemption import StopOnSignal
+from .push_check import warn_of_push
 from .sampling import balanced_sampler
 from .training_checks import check_training
 from .unfreezing import GradualUnfreezing
@@ -67,6 +68,7 @@ class TaggingTrainer(Trainer):
         _plateau_follows_the_metric(args)
         if train_dataset is not None:
             check_training(model, args, len(train_dataset))
+            warn_of_push(args)
         if eval_dataset is not None and not len(eval_dataset):
             raise DatasetError(
                 "The validation split is empty, so no best checkpoint can be chosen. Give it some clips."
