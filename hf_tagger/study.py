@@ -31,6 +31,10 @@ _WITHOUT_EFFECT = (
     "dataloader_num_workers",
     "report_to",
     "check_leaks",
+    "push_to_hub",
+    "hub_model_id",
+    "hub_private_repo",
+    "hub_revision",
     "disable_tqdm",
 )
 
