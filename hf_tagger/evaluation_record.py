@@ -6,19 +6,21 @@ import csv
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from transformers.trainer_utils import PredictionOutput
 
-from .data.base import SINGLE_LABEL, TaggingDatasetDict
+from .data.base import SINGLE_LABEL, SkippedClip, TaggingDatasetDict
+from .data.leaks import known_leaks
 from .data.pcm import PreparedClips
 from .evaluation.assessment import Fit, Predictions, assess
 from .evaluation.curve_plots import plot_precision_recall_curves, plot_reliability, plot_roc_curves
 from .evaluation.html_report import write_report
 from .evaluation.plots import plot_confusion_matrix, plot_per_tag_ap
 from .evaluation.predictions import write_predictions
+from .training.losses import label_counts
 
 _TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")  # no run repeats them
 
@@ -86,6 +88,28 @@ def evaluation_metrics(splits: EvaluatedSplits, fit: Fit | None) -> dict:
     protocol = splits.dataset.protocol_record()
     protocol["used"] = {split: len(clips) for split, clips in splits.clips.items()}
     return metrics | {"protocol": protocol}
+
+
+def data_metrics(
+    dataset: TaggingDatasetDict, clips: Mapping[str, PreparedClips], skipped: Sequence[SkippedClip]
+) -> dict:
+    """What ``metrics.json`` says of the clips that something was trained on.
+
+    Args:
+        dataset: The dataset.
+        clips: The usable clips of every split.
+        skipped: The clips left out.
+
+    Returns:
+        The number of ``skipped_clips``; ``training_support``: label → training clips that are known to carry it; and
+        ``leaks``: what the splits have in common by their groups.
+    """
+    counts = label_counts(clips["train"], len(dataset.label_names), dataset.problem_type)
+    return {
+        "skipped_clips": len(skipped),
+        "training_support": dict(zip(dataset.label_names, counts.tolist(), strict=True)),
+        "leaks": known_leaks(clips).counts(),
+    }
 
 
 def write_evaluation(

@@ -29,6 +29,7 @@ from .evaluation.plots import plot_curves
 from .evaluation.stored_fit import store_fit
 from .evaluation_record import (
     EvaluatedSplits,
+    data_metrics,
     evaluation_metrics,
     plain,
     reported_split,
@@ -43,7 +44,6 @@ from .hub.shared_files import COMMAND, recipe_text
 from .models import MODELS
 from .training.checkpoints import expanded
 from .training.lora import MERGED_FOLDER
-from .training.losses import label_counts
 from .training.plain_run import PlainRun
 from .training.stock_models import CITATIONS
 from .training.trainer import TaggingTrainer
@@ -112,7 +112,8 @@ def write_run(report: RunReport) -> dict:
     if fit is not None:
         store_fit(folder, fit, report.dataset.label_names)
     leaks = known_leaks(report.clips)
-    metrics = evaluation_metrics(splits, fit) | _run_metrics(report) | {"leaks": leaks.counts()}
+    metrics = evaluation_metrics(splits, fit) | data_metrics(report.dataset, report.clips, report.skipped)
+    metrics |= _run_metrics(report)
     history = [{name: plain(value) for name, value in entry.items()} for entry in report.trainer.state.log_history]
     (folder / "history.json").write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
     plot_curves(report.trainer.state.log_history, report.trainer.args.metric_for_best_model, folder / "curves.png")
@@ -179,8 +180,6 @@ def _largest_difference(recorded: Mapping, result: Mapping) -> float:
 def _run_metrics(report: RunReport) -> dict:
     state = report.trainer.state
     return {
-        "skipped_clips": len(report.skipped),
-        "training_support": _training_support(report.dataset, report.clips["train"]),
         "training": {
             "epochs": plain(state.epoch),
             "steps": state.global_step,
@@ -196,12 +195,6 @@ def _run_metrics(report: RunReport) -> dict:
             "python": platform.python_version(),
         },
     }
-
-
-def _training_support(dataset: TaggingDatasetDict, clips: PreparedClips) -> dict[str, int]:
-    """Label → training clips that are known to carry it, of those that could be used."""
-    counts = label_counts(clips, len(dataset.label_names), dataset.problem_type)
-    return dict(zip(dataset.label_names, counts.tolist(), strict=True))
 
 
 def _listen_for_leaks(report: RunReport, metrics: dict, figures: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from ..errors import RunFolderError
 from ..evaluation.calibration import negative_log_likelihood
 from ..evaluation.metrics import score_clips
 from ..evaluation.study_table import study_row, study_table
-from ..evaluation_record import EvaluatedSplits, evaluation_metrics, write_drawn_split, write_evaluation
+from ..evaluation_record import EvaluatedSplits, data_metrics, evaluation_metrics, write_drawn_split, write_evaluation
 from .arguments import BaselineArguments
 from .classifiers import label_scores
 from .recipe import write_baseline_recipe
@@ -73,7 +73,8 @@ class BaselineReport:
         splits.write_predictions(folder)
         # Temperature and thresholds of the validation split are reported, as of a model; they change no score.
         metrics = evaluation_metrics(splits, splits.fit())
-        metrics |= {"skipped_clips": len(self.skipped), "training": self._training(name, result)}
+        metrics |= data_metrics(self.dataset, self.clips, self.skipped)
+        metrics |= {"training": self._training(name, result)}
         write_evaluation(folder, f"{name} on {self.dataset.facts.title}", splits, metrics)
         return metrics
 
