@@ -13,7 +13,7 @@ from pathlib import Path
 from transformers.trainer_utils import PredictionOutput
 
 from .data.base import SINGLE_LABEL, SkippedClip, TaggingDatasetDict
-from .data.leaks import known_leaks
+from .data.leaks import Leaks
 from .data.pcm import PreparedClips
 from .evaluation.assessment import Fit, Predictions, assess
 from .evaluation.curve_plots import plot_precision_recall_curves, plot_reliability, plot_roc_curves
@@ -91,7 +91,10 @@ def evaluation_metrics(splits: EvaluatedSplits, fit: Fit | None) -> dict:
 
 
 def data_metrics(
-    dataset: TaggingDatasetDict, clips: Mapping[str, PreparedClips], skipped: Sequence[SkippedClip]
+    dataset: TaggingDatasetDict,
+    clips: Mapping[str, PreparedClips],
+    skipped: Sequence[SkippedClip],
+    leaks: Leaks,
 ) -> dict:
     """What ``metrics.json`` says of the clips that something was trained on.
 
@@ -99,16 +102,17 @@ def data_metrics(
         dataset: The dataset.
         clips: The usable clips of every split.
         skipped: The clips left out.
+        leaks: What the splits have in common.
 
     Returns:
         The number of ``skipped_clips``; ``training_support``: label → training clips that are known to carry it; and
-        ``leaks``: what the splits have in common by their groups.
+        the counts of ``leaks``.
     """
     counts = label_counts(clips["train"], len(dataset.label_names), dataset.problem_type)
     return {
         "skipped_clips": len(skipped),
         "training_support": dict(zip(dataset.label_names, counts.tolist(), strict=True)),
-        "leaks": known_leaks(clips).counts(),
+        "leaks": leaks.counts(),
     }
 
 

@@ -112,7 +112,7 @@ def write_run(report: RunReport) -> dict:
     if fit is not None:
         store_fit(folder, fit, report.dataset.label_names)
     leaks = known_leaks(report.clips)
-    metrics = evaluation_metrics(splits, fit) | data_metrics(report.dataset, report.clips, report.skipped)
+    metrics = evaluation_metrics(splits, fit) | data_metrics(report.dataset, report.clips, report.skipped, leaks)
     metrics |= _run_metrics(report)
     history = [{name: plain(value) for name, value in entry.items()} for entry in report.trainer.state.log_history]
     (folder / "history.json").write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")

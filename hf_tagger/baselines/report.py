@@ -14,6 +14,7 @@ from transformers.trainer_utils import PredictionOutput
 
 from .. import __version__
 from ..data.base import SkippedClip, TaggingDatasetDict
+from ..data.leaks import known_leaks
 from ..data.pcm import PreparedClips, write_skipped_clips
 from ..data.windows import labels_of
 from ..errors import RunFolderError
@@ -73,7 +74,7 @@ class BaselineReport:
         splits.write_predictions(folder)
         # Temperature and thresholds of the validation split are reported, as of a model; they change no score.
         metrics = evaluation_metrics(splits, splits.fit())
-        metrics |= data_metrics(self.dataset, self.clips, self.skipped)
+        metrics |= data_metrics(self.dataset, self.clips, self.skipped, known_leaks(self.clips))
         metrics |= {"training": self._training(name, result)}
         write_evaluation(folder, f"{name} on {self.dataset.facts.title}", splits, metrics)
         return metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -96,8 +96,7 @@ def find_leaks(clips: Mapping[str, PreparedClips], processes: int | None = None)
     Raises:
         DatasetError: If what is heard cannot be kept, or a process that listens was ended.
     """
-    known = known_leaks(clips)
-    return Leaks(known.clips, known.groups_are_known, known.torn_groups, _same_recordings(clips, processes))
+    return replace(known_leaks(clips), pairs=_same_recordings(clips, processes))
 
 
 def write_leaks(path: Path, protocol: Mapping, leaks: Leaks) -> None:

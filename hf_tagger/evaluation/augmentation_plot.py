@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from ..augmentation_arguments import AugmentationArguments
 from ..models.frontends import MelDecibels
 from ..training.augment import Augmentation
-from .plots import PathLike, house_style, save_figure
+from .plots import PathLike, house_style, label_grid, save_figure
 
 # The spectrogram of Won et al. 2020 (https://arxiv.org/abs/2006.00751), which most of our models read.
 _N_FFT, _HOP_LENGTH, _MEL_BINS = 512, 256, 128
@@ -108,14 +108,7 @@ def augmentation_figure(panels: Sequence[Panel], sampling_rate: int, title: str 
     loudest = float(panels[0].decibels.max())
     for axes, panel in zip(grid.flat, panels, strict=False):
         image = _draw(axes, panel, loudest, sampling_rate)
-    for axes in grid.flat[len(panels) :]:
-        axes.remove()
-    for column in range(columns):  # the lowest panel of each column carries its numbers
-        lowest = grid[(len(panels) - 1 - column) // columns, column]
-        lowest.set_xlabel("Seconds")
-        lowest.tick_params(labelbottom=True)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("Hz (mel scale)")
+    label_grid(grid, len(panels), "Seconds", "Hz (mel scale)")
     bar = figure.colorbar(image, ax=grid.ravel().tolist()[: len(panels)], aspect=40, pad=0.01)
     bar.set_label("dB relative to the loudest bin before")
     bar.outline.set_visible(False)

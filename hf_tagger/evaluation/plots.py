@@ -270,6 +270,19 @@ def say(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)
 
 
+def label_grid(grid: np.ndarray, count: int, x_title: str, y_title: str) -> None:
+    """Titles at the edges of a grid of axes ``[rows, columns]``; those after the first ``count`` are removed."""
+    for axes in grid.flat[count:]:
+        axes.remove()
+    columns = grid.shape[1]
+    for column in range(columns):  # the lowest panel of each column carries its numbers
+        lowest = grid[(count - 1 - column) // columns, column]
+        lowest.set_xlabel(x_title)
+        lowest.tick_params(labelbottom=True)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(y_title)
+
+
 @house_style
 def save_figure(figure: Figure, path: PathLike) -> None:
     """Writes a figure as PNG; folders are made as needed."""

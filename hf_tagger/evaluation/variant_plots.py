@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from .intervals import LEVEL
 from .metrics import METRIC_TITLES
-from .plots import BLUE, GREY, ORANGE, SKY_BLUE, VERMILION, PathLike, house_style, save_figure
+from .plots import BLUE, GREY, ORANGE, SKY_BLUE, VERMILION, PathLike, house_style, label_grid, save_figure
 from .rare_classes import THIRDS, RareClasses
 from .rare_classes_table import group_title
 from .study_table import ranked, usual_metric
@@ -84,14 +84,7 @@ def rare_classes_figure(study: RareClasses, split: str) -> Figure:
     grid = parts[0].subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes, name in zip(grid.flat, names, strict=False):
         _draw_labels(axes, study, name)
-    for axes in grid.flat[len(names) :]:
-        axes.remove()
-    for column in range(columns):  # the lowest panel of each column carries its numbers
-        lowest = grid[(len(names) - 1 - column) // columns, column]
-        lowest.set_xlabel("Training clips that carry the label")
-        lowest.tick_params(labelbottom=True)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(f"Average precision ({split})")
+    label_grid(grid, len(names), "Training clips that carry the label", f"Average precision ({split})")
     handles, labels = grid.flat[min(1, len(names) - 1)].get_legend_handles_labels()
     parts[0].legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8)
     if study.differences:
