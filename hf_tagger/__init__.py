@@ -1,6 +1,6 @@
 """hf_tagger: finetune audio models on music and share them on the Hugging Face Hub.
 
-Importing the package registers its models with transformers' Auto classes.
+Importing the package registers its models with transformers' Auto classes, and the pipeline ``"music-tagging"``.
 """
 
 from .arguments import DataArguments, ModelArguments, TaggingArguments
@@ -9,6 +9,7 @@ from .data.pcm import PreparedClips, prepare_clips
 from .errors import AudioDecodingError, DatasetError, HfTaggerError, RecipeError, RunFolderError
 from .evaluation.metrics import TaggingMetrics
 from .models import WaveformFeatureExtractor, list_models
+from .pipeline import MusicTaggingPipeline
 from .recipe import parse_recipe
 from .training.trainer import TaggingTrainer
 
@@ -18,6 +19,7 @@ __all__ = [
     "DatasetError",
     "HfTaggerError",
     "ModelArguments",
+    "MusicTaggingPipeline",
     "PreparedClips",
     "RecipeError",
     "RunFolderError",

@@ -3,6 +3,7 @@
 Without --top_k: the labels that reach their thresholds, or the five best of a model without thresholds.
 
 python scripts/predict.py runs/short_cnn_gtzan song.mp3 album/ --top_k 3
+python scripts/predict.py runs/short_cnn_mtat concert.flac --aggregate max --timeline timelines
 python scripts/predict.py runs/mel_cnn_artist20 ~/data/artist20/test --format artist20 --output predictions.json
 """
 
@@ -15,16 +16,14 @@ import sys
 sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dirname(os.path.abspath(__file__))]
 
 import argparse
-import json
 
-from tqdm import tqdm
-
-from hf_tagger.audio import load_mono
+from hf_tagger import MusicTaggingPipeline
 from hf_tagger.audio_files import find_audio
 from hf_tagger.command_line import check_device, output_file, run_script
-from hf_tagger.errors import AudioDecodingError, HfTaggerError
+from hf_tagger.errors import HfTaggerError
+from hf_tagger.evaluation.aggregation import AGGREGATIONS
 from hf_tagger.evaluation.artist20_score import TOP, song_keys
-from hf_tagger.tagging import Tagger
+from hf_tagger.prediction_files import as_line, as_text, tag_files, timeline_folder
 
 
 def main(argv: list[str]) -> None:
@@ -33,19 +32,14 @@ def main(argv: list[str]) -> None:
     paths = find_audio(options.files)
     keys = song_keys(paths) if options.format == "artist20" else []
 
-    tagger = Tagger.from_pretrained(options.model, options.device)
+    timelines = timeline_folder(options.timeline)
+    tagger = MusicTaggingPipeline.from_pretrained(options.model, device=options.device)
     labels = tagger.model.config.num_labels
     if options.format == "artist20" and labels < TOP:
         raise HfTaggerError(
             f"--format artist20 needs a model that knows {TOP} artists or more; this one knows {labels}."
         )
-    results = []
-    for path in tqdm(paths, desc="Tagging", unit="file", file=sys.stderr):
-        try:
-            tags = tagger(load_mono(path, tagger.sampling_rate), top_k=options.top_k)
-            results.append({"file": str(path), "tags": tags if options.top_k else chosen(tags)})
-        except AudioDecodingError as error:
-            results.append({"file": str(path), "error": str(error)})
+    results = tag_files(tagger, paths, options.top_k, options.aggregate, timelines)
 
     failed = [as_line(result) for result in results if "error" in result]
     text = as_text(results, keys, options.format)
@@ -59,11 +53,6 @@ def main(argv: list[str]) -> None:
         raise HfTaggerError(f"{len(failed)} of {len(results)} files could not be read{where}")
 
 
-def chosen(tags: list[dict]) -> list[dict]:
-    """The labels that reach their thresholds; the five best if there are no thresholds."""
-    return [tag for tag in tags if tag["given"]] if "given" in tags[0] else tags[:5]
-
-
 def parse(argv: list[str]) -> argparse.Namespace:
     """The options, with defaults that depend on each other filled in."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -71,6 +60,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("model", help="folder of a run, or a repository on the Hub")
     add("files", nargs="+", help="audio files, and folders that are searched for them")
     add("--top_k", type=int, help=f"labels shown for each file, however probable (artist20: always {TOP})")
+    add("--aggregate", default="mean", choices=AGGREGATIONS, help="from windows to the file: how much of it sounds "
+        "like a label (mean, the default), whether any window does (max), or in between (attention)")  # fmt: skip
+    add("--timeline", metavar="FOLDER", help="folder for the scores of every second of each file: .jsonl and .png")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--format", choices=("lines", "json", "artist20"), help="lines (default); json: a list with "
         "scores; artist20: what that homework asks for, {file name without suffix: [artist, second, third], ...}, in "
@@ -88,24 +80,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise HfTaggerError(f"--format artist20 always names {TOP} artists a song; received --top_k {options.top_k}.")
     check_device(options.device)
     return options
-
-
-def as_text(results: list[dict], keys: list[str], form: str) -> str:
-    """All results in one of the formats; ``keys`` are the songs of ``artist20``, one a result."""
-    if form == "json":
-        return json.dumps(results, indent=2)
-    if form == "lines":
-        return "\n".join(as_line(result) for result in results)
-    tagged = [(key, result["tags"]) for key, result in zip(keys, results, strict=True) if "tags" in result]
-    return json.dumps({key: [tag["label"] for tag in tags] for key, tags in tagged}, indent=2)
-
-
-def as_line(result: dict) -> str:
-    """``file: tag 0.93, tag 0.41`` or ``file: not tagged, reason``."""
-    if "error" in result:
-        return f"{result['file']}: not tagged, {result['error']}"
-    tags = ", ".join(f"{tag['label']} {tag['score']:.3f}" for tag in result["tags"])
-    return f"{result['file']}: {tags or 'no label reaches its threshold'}"
 
 
 if __name__ == "__main__":

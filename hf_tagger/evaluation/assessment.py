@@ -54,15 +54,19 @@ class Fit:
     """What is fitted on validation clips.
 
     Attributes:
-        temperature: What logits are divided by, see :mod:`~hf_tagger.evaluation.calibration`.
+        temperature: What logits are divided by, see :mod:`~hf_tagger.evaluation.calibration`; None if it was not
+            fitted.
         thresholds: From which probability on a clip gets each tag; None for single-label data, and where no validation
             clip carries a tag.
-        clips: Number of validation clips.
+        clips: Number of validation clips that temperature and thresholds were fitted on.
+        sharpness: Of every label under the rule ``attention``, see :mod:`~hf_tagger.evaluation.aggregation`; None if it
+            was not fitted, which only the study of long audio does.
     """
 
-    temperature: float
+    temperature: float | None
     thresholds: list[float] | None
     clips: int
+    sharpness: list[float] | None = None
 
     @classmethod
     def on(cls, validation: Predictions) -> Fit:
@@ -127,7 +131,7 @@ def _calibration(predictions: Predictions, fit: Fit | None) -> dict:
             "accuracy": _plain_list(before.accuracy),
         },
     }
-    if fit is not None:
+    if fit is not None and fit.temperature is not None:
         after = calibration.apply_temperature(probabilities, problem_type, fit.temperature)
         likelihood = calibration.negative_log_likelihood(*predictions.scored, fit.temperature)
         result["with_temperature"] = {

@@ -49,7 +49,7 @@ class MertConfig(HubertConfig):
     normalize_waveform: bool = True
     window_samples: int = 120_000
     hop_samples: int = 120_000
-    windows_per_group: int = 16
+    windows_per_group: int = 8
     layer: int | str = LAST
     pooling: str = "mean"
     head_hidden_size: int | None = None

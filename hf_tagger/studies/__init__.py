@@ -9,12 +9,12 @@ import argparse
 import importlib
 import pkgutil
 
-_SHARED = ("conditions", "transfer_data")  # modules that studies use
+_NO_STUDIES = ("conditions", "long_audio_table", "transfer_data")  # what studies use
 
 
 def study_names() -> list[str]:
     """Names of the studies, as ``scripts/study.py`` takes them."""
-    names = (module.name for module in pkgutil.iter_modules(__path__) if module.name not in _SHARED)
+    names = (module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NO_STUDIES)
     return [name.replace("_", "-") for name in names]
 
 

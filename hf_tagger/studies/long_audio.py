@@ -10,6 +10,9 @@ the windows of the clips are those of the medleys, and computed once.
 The sharpness of the attention is fitted on single validation clips, for that is what a user has: labels of clips, and
 songs without labels. A further row shows what validation medleys of the same number of clips give: it knows how long
 the recordings are and how many labels they carry, and tells what the first one loses by not knowing.
+
+With --store the sharpness is written into the config.json of the run, where the pipeline ``"music-tagging"`` and
+scripts/predict.py find it (--aggregate attention).
 """
 
 from __future__ import annotations
@@ -30,26 +33,17 @@ from ..evaluation.aggregation import AGGREGATIONS, Recordings, Timeline, aggrega
 from ..evaluation.calibration import negative_log_likelihood
 from ..evaluation.intervals import Comparison, compare_models, groups_to_draw
 from ..evaluation.metrics import DEFAULT_METRIC, METRIC_TITLES
+from ..evaluation.stored_fit import store_sharpness
 from ..evaluation.study_plots import plot_study_lines
 from ..evaluation.timeline_plot import TOP_TAGS, plot_timeline
 from ..models.windowing import window_starts
 from ..saved_evaluation import open_saved
-from .conditions import (
-    Condition,
-    StudyReport,
-    add_model_arguments,
-    counts,
-    interval_text,
-    output_folder,
-    score_probabilities,
-    value_text,
-)
+from .conditions import Condition, StudyReport, add_model_arguments, counts, output_folder, score_probabilities
+from .long_audio_table import PLAIN, rules_table, sharpness_text, song_text
 
 MEDLEY = (1, 2, 4, 8)
 _FEWEST_RECORDINGS = 2  # of a length: fewer are no ranking
-_PLAIN = "mean"  # what the other rules are compared with: the rule of every evaluation of this package
 _SONG_RULE = "attention"  # orders the rows of a timeline
-_SHARPEST = 8  # labels named
 
 
 @dataclass(frozen=True)
@@ -80,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--medley", type=counts, help="clips that are joined, by commas (multi-label only); default: 1,2,4,8"
     )
+    parser.add_argument("--store", action="store_true", help="write the sharpness into the run's config.json")
     parser.add_argument("--songs", nargs="+", default=[], metavar="FILE", help="recordings, or folders of them, to tag")
     parser.add_argument("--top_k", type=int, default=TOP_TAGS, help=f"tags shown of a song; default: {TOP_TAGS}")
 
@@ -90,6 +85,8 @@ def run(options: argparse.Namespace, fields: list[str]) -> None:
         raise HfTaggerError(f"--hop is a number of seconds greater than 0, received {options.hop:g}.")
     if options.top_k < 1:
         raise HfTaggerError(f"--top_k must be at least 1, received {options.top_k}.")
+    if options.store and not Path(options.model).expanduser().is_dir():
+        raise HfTaggerError(f"--store writes into the folder of a run; {options.model} is none. Leave it out.")
     paths = find_audio(options.songs)
     folder = output_folder(options, "long_audio")
     with open_saved(options.model, [options.recipe, *fields]) as saved:
@@ -116,6 +113,9 @@ def run(options: argparse.Namespace, fields: list[str]) -> None:
         failed = _report_songs(report, paths, hop, sharpness, options.top_k)
         if saved.trainer.is_world_process_zero():
             print(f"Written to {folder / 'long_audio'}.md, .json and .png")
+            if options.store:
+                store_sharpness(Path(options.model).expanduser(), sharpness.tolist(), dataset.label_names)
+                print(f"Sharpness stored in {Path(options.model) / 'config.json'}")
     if failed:
         raise HfTaggerError(f"{len(failed)} of {len(paths)} songs could not be read:\n" + "\n".join(failed))
 
@@ -156,8 +156,8 @@ def score_rules(
             scores = score_probabilities(values, own.references, dataset, own.groups, name, count, metrics)
             log_loss = negative_log_likelihood(values, own.references, problem_type)
             difference = None
-            if name != _PLAIN:
-                difference = compare_models(found[_PLAIN], values, own.references, problem_type, groups)[metrics[0]]
+            if name != PLAIN:
+                difference = compare_models(found[PLAIN], values, own.references, problem_type, groups)[metrics[0]]
             rows.append(RuleScore(name, count, len(own.windows), scores, log_loss, difference))
     return rows
 
@@ -181,8 +181,8 @@ def _report_rules(
         for metric in metrics
     }
     plot_study_lines(panels, "Clips in a recording", report.folder / "long_audio.png")
-    report.add(_rules_table(rows, metrics, chances))
-    report.add(_sharpness_text(sharpness, dataset.label_names))
+    report.add(rules_table(rows, metrics, chances))
+    report.add(sharpness_text(sharpness, dataset.label_names))
 
 
 def _report_songs(report: StudyReport, paths: Sequence[Path], hop: int, sharpness: np.ndarray, top_k: int) -> list[str]:
@@ -214,7 +214,7 @@ def _report_songs(report: StudyReport, paths: Sequence[Path], hop: int, sharpnes
         tags = timeline.top_tags(dataset.problem_type, sharpness, top_k)
         own = {"seconds": timeline.seconds, "windows": len(starts), "timeline": picture, "tags": tags}
         songs.append({"file": str(path), **own})
-        report.add(_song_text(songs[-1]))
+        report.add(song_text(songs[-1]))
     return failed
 
 
@@ -249,52 +249,3 @@ def _metrics(problem_type: str) -> list[str]:
     """The usual metric first. Of tags also ROC-AUC, whose chance is the same at any length; and F1, for the metrics of
     rankings do not see it if all long recordings are given too low probabilities alike."""
     return [DEFAULT_METRIC[problem_type], *(["roc_auc_macro"] if problem_type == MULTI_LABEL else []), "f1_macro"]
-
-
-def _rules_table(rows: Sequence[RuleScore], metrics: Sequence[str], chances: Sequence[Condition]) -> str:
-    others = "".join(f" {METRIC_TITLES[metric]} |" for metric in metrics[1:])
-    lines = [
-        f"| Clips | Recordings | Rule | {METRIC_TITLES[metrics[0]]} | 95 % interval | From the {_PLAIN} | "
-        f"95 % interval |{others} Log loss |",
-        "|--:|--:|---|--:|--:|--:|--:|" + "--:|" * len(metrics),
-    ]
-    for own in rows:
-        usual, difference = own.scores[metrics[0]], own.difference
-        cells = [own.clips, own.recordings, own.rule, value_text(usual.value), interval_text(usual.low, usual.high)]
-        if difference is None:
-            cells += ["–", "–"]
-        else:
-            cells += [value_text(difference.difference, "+"), interval_text(difference.low, difference.high, "+")]
-        cells += [value_text(own.scores[metric].value) for metric in metrics[1:]]
-        lines.append("| " + " | ".join(map(str, [*cells, f"{own.log_loss:.4f}"])) + " |")
-    note = "The attention is fitted on single validation clips"
-    if any(own.clips > 1 for own in rows):
-        note += ", or, where it says so, on validation medleys of as many clips"
-    f1 = " F1: a recording gets a tag from a probability of 0.5 on." if len(metrics) == 3 else ""
-    lines += ["", f"{note}.{f1}"]
-    if len(chances) > 1:
-        listing = ", ".join(f"{value_text(own.value)} of {own.strength:g}" for own in chances)
-        note = "and labels that all recordings carry are left out: compare the rules of one length, not the lengths."
-        lines += ["", f"Average precision by guessing rises with the number of clips ({listing}), {note}"]
-    return "\n".join(lines)
-
-
-def _sharpness_text(sharpness: np.ndarray, names: Sequence[str]) -> str:
-    fitted = np.flatnonzero(sharpness)
-    best = fitted[np.argsort(-sharpness[fitted], kind="stable")][:_SHARPEST]
-    listing = ", ".join(f"{names[label]} {sharpness[label]:.1f}" for label in best)
-    text = f"Sharpness of the attention: above 0, which is the mean, for {len(fitted)} of {len(names)} labels"
-    return f"{text}; highest: {listing}." if listing else f"{text}."
-
-
-def _song_text(song: dict) -> str:
-    lines = [
-        f"## {Path(song['file']).name} ({song['seconds']:.1f} s, {song['windows']} windows)",
-        "",
-        "| | " + " | ".join(song["tags"]) + " |",
-        "|--:|" + "---|" * len(song["tags"]),
-    ]
-    for rank, tags in enumerate(zip(*song["tags"].values(), strict=True), start=1):
-        cells = [f"{tag['label']} {tag['score']:.3f}".replace("|", r"\|") for tag in tags]
-        lines.append(f"| {rank} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", f"![Timeline](<{song['timeline']}>)"])

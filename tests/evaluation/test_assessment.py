@@ -47,6 +47,10 @@ def test_thresholds_are_fitted_on_validation_clips_and_judged_on_others():
     assert expected[1] > expected[0] + 0.05
 
 
+def test_a_fitted_sharpness_alone_changes_no_number():
+    assert assess(tags(), Fit(None, None, 0, [1.0, 2.0, 3.0]), resamples=20) == assess(tags(), None, resamples=20)
+
+
 def test_without_validation_clips_decisions_are_made_at_one_half():
     found = assess(tags(), resamples=20)
     assert {row["threshold"] for row in found["per_label"]} == {0.5}

@@ -9,16 +9,19 @@ import soundfile
 from PIL import Image
 from script_runner import TINY, load_script
 
+from hf_tagger import ModelArguments, MusicTaggingPipeline
 from hf_tagger.audio import load_mono
+from hf_tagger.data.base import MULTI_LABEL
 from hf_tagger.data.clip_views import SingleWindows, Song
 from hf_tagger.errors import HfTaggerError
-from hf_tagger.evaluation.aggregation import aggregate_all, fit_sharpness
+from hf_tagger.evaluation.aggregation import aggregate, aggregate_all, fit_sharpness
 from hf_tagger.evaluation.metrics import score_clips
 from hf_tagger.evaluation.study_plots import study_lines_figure
 from hf_tagger.saved_evaluation import open_saved
 from hf_tagger.studies import run_study, study_names
 from hf_tagger.studies.conditions import Condition
 from hf_tagger.tagging import Tagger
+from hf_tagger.training.build import plan_model
 
 RATE = 16_000
 
@@ -139,6 +142,31 @@ def test_every_rule_is_scored_on_clips_and_medleys(run, saved, tmp_path, capsys)
     assert medleys.prevalence > test.prevalence
     with Image.open(tmp_path / "long_audio.png") as picture:
         assert picture.width > 1_000
+
+
+def test_the_sharpness_is_stored_where_the_pipeline_finds_it(run, opened, song, tmp_path, capsys):
+    before = json.loads((run / "config.json").read_text())
+    try:
+        study(run, "--medley", "1", "--store", "--output_dir", str(tmp_path))
+        assert f"Sharpness stored in {run / 'config.json'}" in capsys.readouterr().out
+        after = json.loads((run / "config.json").read_text())
+        sharpness = after.pop("aggregation_sharpness")
+        assert after == before
+        assert sharpness == read(tmp_path)[0]["sharpness"]
+        tagger = MusicTaggingPipeline.from_pretrained(run, device="cpu", aggregate="attention", top_k=None)
+        (windows,) = tagger.tagger.window_probabilities([load_mono(song, RATE)])
+        expected = aggregate("attention", windows, MULTI_LABEL, [sharpness[name] for name in tagger.tagger.label_names])
+        found = {tag["label"]: tag["score"] for tag in tagger(song)}
+        assert found == pytest.approx(dict(zip(tagger.tagger.label_names, expected, strict=True)))
+        plan = plan_model(ModelArguments(model_name_or_path=str(run)))
+        assert not hasattr(plan.config, "aggregation_sharpness")  # of what will be other weights
+    finally:
+        (run / "config.json").write_text(json.dumps(before))
+
+
+def test_a_sharpness_is_stored_in_folders_only(run, opened):
+    with pytest.raises(HfTaggerError, match="--store writes into the folder of a run; someone/some-tagger is none"):
+        run_study(["long-audio", "someone/some-tagger", str(run / "recipe.yaml"), "--store"])
 
 
 def test_songs_get_a_timeline_and_the_tags_of_every_rule(run, saved, opened, song, capsys):
