@@ -8,14 +8,14 @@ import logging
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from peft import PeftModel
-from transformers import ASTFeatureExtractor, WhisperFeatureExtractor
+from transformers import ASTFeatureExtractor, SequenceFeatureExtractor, WhisperFeatureExtractor
 from transformers.trainer_utils import PredictionOutput
 
 from . import __version__
@@ -23,6 +23,7 @@ from .convert.merge_adapter import merge
 from .data.base import SkippedClip, TaggingDatasetDict
 from .data.leaks import LEAKS_FILE, Leaks, find_leaks, known_leaks, write_leaks
 from .data.pcm import PreparedClips, write_skipped_clips
+from .energy import read_energy
 from .errors import DatasetError
 from .evaluation.metrics import DEFAULT_METRIC, METRIC_NAMES, METRIC_TITLES
 from .evaluation.plots import plot_curves
@@ -38,7 +39,7 @@ from .evaluation_record import (
     write_metrics,
 )
 from .hub.card import build_model_card
-from .hub.card_summary import CardSummary, TrainingFacts
+from .hub.card_summary import EVERYTHING, FIRST_WINDOW, ONE_PIECE, CardSummary, TrainingFacts
 from .hub.push import Target, push_run
 from .hub.shared_files import COMMAND, recipe_text
 from .models import MODELS
@@ -178,7 +179,7 @@ def _largest_difference(recorded: Mapping, result: Mapping) -> float:
 
 
 def _run_metrics(report: RunReport) -> dict:
-    state = report.trainer.state
+    state, energy = report.trainer.state, read_energy(report.trainer.args.output_dir)
     return {
         "training": {
             "epochs": plain(state.epoch),
@@ -193,6 +194,7 @@ def _run_metrics(report: RunReport) -> dict:
             "packages": {"hf_tagger": __version__}
             | {package: importlib.metadata.version(package) for package in _PACKAGES},
             "python": platform.python_version(),
+            **({"energy": asdict(energy)} if energy else {}),
         },
     }
 
@@ -229,7 +231,7 @@ def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str], leaks
         base_model=str(Path(expanded(base_model)).resolve()) if on_this_machine else base_model,
         needs_remote_code=config.model_type in MODELS or is_adapter,
         is_adapter=is_adapter,
-        hears_first_window_only=isinstance(extractor, ASTFeatureExtractor | WhisperFeatureExtractor),
+        hears=_what_is_heard(config.model_type, extractor),
         sampling_rate=extractor.sampling_rate,
         window_seconds=extractor.window_samples / extractor.sampling_rate,
         hop_seconds=extractor.hop_samples / extractor.sampling_rate,
@@ -239,6 +241,7 @@ def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str], leaks
         protocol=metrics["protocol"],
         metrics={split: metrics[split] for split in report.predictions},
         per_label=metrics["per_label"].get(reported_split(metrics["per_label"]), ()),
+        training_support=metrics.get("training_support", {}),
         intervals=metrics.get("intervals", {}),
         bootstrap=metrics.get("bootstrap", {}),
         calibration=metrics.get("calibration", {}),
@@ -254,11 +257,19 @@ def _card(report: RunReport, metrics: Mapping, figures: Mapping[str, str], leaks
             best_epoch=best[0] if chosen else None,
             selected_by=trainer.args.metric_for_best_model if chosen else None,
             trainable_parameters=training["trainable_parameters"],
+            energy=read_energy(trainer.args.output_dir),
         ),
         figures=figures,
         architecture_citation=getattr(type(trainer.tagger), "citation", CITATIONS.get(config.model_type, "")),
     )
     return build_model_card(summary)
+
+
+def _what_is_heard(model_type: str, feature_extractor: SequenceFeatureExtractor) -> str:
+    """What transformers' own pipeline hears of a long recording."""
+    if model_type in MODELS:
+        return EVERYTHING
+    return FIRST_WINDOW if isinstance(feature_extractor, ASTFeatureExtractor | WhisperFeatureExtractor) else ONE_PIECE
 
 
 def _license(base_model: str | None) -> str:

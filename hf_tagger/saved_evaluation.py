@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+from transformers import SequenceFeatureExtractor
 from transformers.trainer_utils import PredictionOutput
 
 from .data import load_tagging_dataset
@@ -16,9 +18,14 @@ from .data.clip_views import ChangedClips, CroppedClips, SingleWindows, Waveform
 from .data.pcm import PreparedClips, prepare_clips
 from .errors import HfTaggerError
 from .evaluation.aggregation import Recordings
+from .model_arguments import ModelArguments
 from .recipe import parse_recipe
 from .training.build import check_labels, load_saved_model
 from .training.trainer import TaggingTrainer
+
+logger = logging.getLogger(__name__)
+
+_ROUNDING = 0.01  # share of a window: models fit it to their frames
 
 
 @dataclass(frozen=True)
@@ -94,10 +101,11 @@ def open_saved(model: str, recipe: Sequence[str], clips_of: Sequence[str] | None
     """
     # The model's recipe last: reading one sets the device of this process.
     other = clips_of and parse_recipe(list(clips_of), check_model=False)
-    data_arguments, _, training_arguments = parse_recipe(list(recipe), check_model=False)
+    data_arguments, model_arguments, training_arguments = parse_recipe(list(recipe), check_model=False)
     if other:
         data_arguments = other[0]
     tagger, feature_extractor = load_saved_model(model)
+    _warn_of_other_windows(model_arguments, feature_extractor)
     dataset = load_tagging_dataset(data_arguments, feature_extractor.sampling_rate)
     if clips_of is None:
         check_labels(tagger.config, dataset.label_names, dataset.problem_type)
@@ -106,3 +114,15 @@ def open_saved(model: str, recipe: Sequence[str], clips_of: Sequence[str] | None
     with tempfile.TemporaryDirectory() as scratch:
         training_arguments.output_dir, training_arguments.report_to = scratch, []
         yield SavedEvaluation(TaggingTrainer(tagger, training_arguments, feature_extractor), dataset, clips)
+
+
+def _warn_of_other_windows(asked: ModelArguments, feature_extractor: SequenceFeatureExtractor) -> None:
+    """Says that a saved model keeps its windows, where a recipe or a flag asks for others."""
+    rate = feature_extractor.sampling_rate
+    for name, samples in (
+        ("window_seconds", feature_extractor.window_samples),
+        ("hop_seconds", feature_extractor.hop_samples),
+    ):
+        value = getattr(asked, name)
+        if value is not None and abs(value * rate - samples) > _ROUNDING * samples:
+            logger.warning("%s: %g is not used; a saved model keeps its own, %g s.", name, value, samples / rate)

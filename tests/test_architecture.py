@@ -48,6 +48,7 @@ FLOORS = [
         "prediction_files",
         "command_line",
         "costs",
+        "energy",
         "memory",
         "evaluation_memory",
         "study",

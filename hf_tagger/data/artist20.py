@@ -67,6 +67,11 @@ FACTS = DatasetFacts(
         "artist's albums share producer and mastering, which a model may learn instead of the voice. LabROSA's own "
         "split has other albums in other proportions."
     ),
+    considerations=(
+        "A model of it recognises 20 pop artists, who were not asked, by their recordings. It is made for research "
+        "into what identifies an artist; it is no proof of who sings, and not meant for finding or imitating voices. "
+        "All artists are from North America or Europe."
+    ),
 )
 
 

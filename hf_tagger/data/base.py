@@ -63,6 +63,7 @@ class DatasetFacts:
         protocols: The known protocols; the first one is the default.
         options: Fields of ``DataArguments`` that only some datasets understand and that this one does.
         notes: Known faults and caveats that belong beside every number.
+        considerations: Whose music and whose judgement it is, and what a model of it should not be used for.
         needs_root: Whether ``dataset_root`` has to be given.
         hub_id: The dataset's repository on the Hub, for the model card's metadata.
         labels: All labels of any protocol, where they are the same in every copy.
@@ -78,6 +79,7 @@ class DatasetFacts:
     protocols: tuple[Protocol, ...]
     options: tuple[str, ...] = ()
     notes: str = ""
+    considerations: str = ""
     needs_root: bool = True
     hub_id: str | None = None
     labels: tuple[str, ...] = ()

@@ -87,6 +87,12 @@ FACTS = DatasetFacts(
         "last three hold no audio at all and fall out when clips are prepared. For 21 clips of medium the metadata "
         "state a wrong duration (issues 8 and 44 of mdeff/fma)."
     ),
+    considerations=(
+        "Artists who published on the Free Music Archive chose the genres of their tracks themselves. The archive "
+        "leans to experimental, electronic and rock music; International is one genre for most of the world. Every "
+        "track has a licence of its own, many for non-commercial use or without derivatives: look before you publish "
+        "audio or weights."
+    ),
 )
 
 

@@ -73,6 +73,10 @@ FACTS = DatasetFacts(
         "Classes are the folder names, or the labels of the metadata file, in alphabetical order, or label_columns, in "
         "their order."
     ),
+    considerations=(
+        "Who made these recordings and labels, and whether they agree to a model of them, only the one who trained it "
+        "can say: add it here before you share it."
+    ),
 )
 
 

@@ -83,6 +83,11 @@ FACTS = DatasetFacts(
         "Sturm (2013, https://arxiv.org/abs/1306.1461) lists repeated excerpts, wrong labels and distortions; "
         "fault_filtered leaves them out and keeps artists apart. stratified does neither."
     ),
+    considerations=(
+        "One person chose ten genres and 100 excerpts of each from his records and the radio around the year 2000; "
+        "most are American or British. Genre is a matter of opinion, and music from elsewhere has no label of its "
+        "own. The recordings are commercial, and their makers were not asked."
+    ),
     hub_id="marsyas/gtzan",
     labels=GENRES,
 )

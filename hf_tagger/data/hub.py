@@ -67,6 +67,9 @@ FACTS = DatasetFacts(
         "Classes are those of the ClassLabel column or of label_columns, in their order, or else the values found, in "
         "order."
     ),
+    considerations=(
+        "Who made these recordings and labels, and whether they agreed, the card of the dataset should say."
+    ),
     needs_root=False,
 )
 

@@ -90,6 +90,12 @@ FACTS = DatasetFacts(
         "female voice, woman), spellings are not corrected (clasical, harpsicord), and a tag that is not given need "
         "not be wrong. Three mp3 files (clip ids 35644, 55753, 57881) are empty and left out of every split."
     ),
+    considerations=(
+        "The music is that of one small label (Magnatune): much classical, electronic and new age, hardly any hip hop "
+        "or music from outside Europe and North America; tags such as indian or weird are what anonymous players of a "
+        "game made of it. Tags of voices (female vocal, man) are what players guessed by ear, and say nothing about "
+        "who a singer is."
+    ),
     labels=tuple(protocol_lines("magnatagatune/all188.txt")),
 )
 

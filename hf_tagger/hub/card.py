@@ -23,6 +23,7 @@ from jinja2 import Environment, StrictUndefined
 from ..data.base import MULTI_LABEL, SPLITS
 from ..data.leaks import LEAKS_FILE, Leaks
 from ..evaluation.metrics import METRIC_NAMES, METRIC_TITLES
+from ..evaluation.rare_classes import label_groups
 from .card_summary import CardSummary
 
 _TEMPLATE = Path(__file__).with_name("model_card.md.j2")
@@ -51,7 +52,11 @@ def build_model_card(summary: CardSummary) -> ModelCard:
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
     )
     environment.filters.update(
-        text=_text, fenced=_fenced, python_string=partial(json.dumps, ensure_ascii=False), duration=_duration
+        text=_text,
+        fenced=_fenced,
+        python_string=partial(json.dumps, ensure_ascii=False),
+        duration=_duration,
+        quantity=_quantity,
     )
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     return ModelCard(
@@ -72,6 +77,7 @@ def build_model_card(summary: CardSummary) -> ModelCard:
             left_out=_left_out(summary),
             per_label_header=_per_label_header(summary),
             per_label_rows=_per_label_rows(summary),
+            rare_rows=_rare_rows(summary),
             has_unknown=_has_unknown(summary),
             has_thresholds=_has(summary, "threshold") and summary.thresholds_are_fitted,
             bootstrap=summary.bootstrap.get(summary.reported_split),
@@ -114,6 +120,7 @@ def card_data(summary: CardSummary) -> ModelCardData:
         base_model=_hub_id(summary.base_model),
         model_name=summary.name if results else None,
         eval_results=results or None,
+        **({"co2_eq_emissions": co2} if (co2 := _co2(summary)) else {}),
     )
 
 
@@ -219,6 +226,36 @@ def _per_label_rows(summary: CardSummary) -> list[list[str]]:
     ]
 
 
+def _rare_rows(summary: CardSummary) -> list[list[str]]:
+    """Groups of labels by their training clips, the rarest first; none where all labels are equally frequent."""
+    scores = {row["label"]: row["ap"] for row in summary.per_label if row["ap"] is not None}
+    groups = label_groups({name: count for name, count in summary.training_support.items() if name in scores})
+    if len(groups) < 2:
+        return []
+    return [
+        [
+            f"{group.name} ({len(group.labels)})",
+            f"{group.fewest:,} to {group.most:,}" if group.fewest < group.most else f"{group.most:,}",
+            _number(math.fsum(scores[label] for label in group.labels) / len(group.labels), 3),
+        ]
+        for group in groups
+    ]
+
+
+def _co2(summary: CardSummary) -> dict[str, Any] | None:
+    """``co2_eq_emissions`` as the Hub reads it (https://huggingface.co/docs/hub/model-cards-co2)."""
+    energy = summary.training.energy
+    if energy is None:
+        return None
+    return {
+        "emissions": energy.co2_grams,
+        "source": energy.source,
+        "training_type": "fine-tuning" if summary.base_model else "pre-training",
+        "geographical_location": energy.place,
+        "hardware_used": summary.training.device,
+    }
+
+
 def _has_unknown(summary: CardSummary) -> bool:
     """Whether the table says of how many clips a label is known, because it is not known of all."""
     return _has(summary, "known")
@@ -236,6 +273,10 @@ def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def _quantity(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 def _text(value: object) -> str:

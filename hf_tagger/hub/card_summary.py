@@ -12,6 +12,25 @@ from ..data.base import DatasetFacts, SkippedClip
 from ..data.leaks import Leaks
 from ..evaluation.metrics import DEFAULT_METRIC, METRIC_NAMES
 
+EVERYTHING, FIRST_WINDOW, ONE_PIECE = "everything", "first_window", "one_piece"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyEstimate:
+    """What a training took, by estimate.
+
+    Attributes:
+        kilowatt_hours: Electricity in kWh.
+        co2_grams: Carbon dioxide equivalents in grams of making it.
+        source: What estimated it.
+        place: Whose electricity.
+    """
+
+    kilowatt_hours: float
+    co2_grams: float
+    source: str
+    place: str = ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingFacts:
@@ -26,6 +45,7 @@ class TrainingFacts:
         best_epoch: Epoch of the chosen checkpoint; None if the last one was kept.
         selected_by: Validation metric that chose it.
         trainable_parameters: Number of weights that were trained; None if all.
+        energy: What it took, where it was estimated.
     """
 
     epochs: float
@@ -36,6 +56,7 @@ class TrainingFacts:
     best_epoch: float | None = None
     selected_by: str | None = None
     trainable_parameters: int | None = None
+    energy: EnergyEstimate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +84,7 @@ class CardSummary:
         metrics: Split → results of :class:`~hf_tagger.evaluation.metrics.TaggingMetrics`; empty where a split has no
             labels. The first of test and validation that has numbers goes to the Hub.
         per_label: ``per_label_table`` of that split; where it has ``known``, the card says that labels are unknown.
+        training_support: Label → training clips that carry it; empty if unknown.
         intervals: Split → metric → ``low`` and ``high`` (None where undefined), of
             :func:`~hf_tagger.evaluation.assessment.assess`, as are the next two.
         bootstrap: Split → how they were drawn.
@@ -74,7 +96,8 @@ class CardSummary:
         figures: Caption → file name beside the card.
         architecture_citation: BibTeX of the architecture's paper.
         needs_remote_code: Whether the modelling code lies beside the weights, as for all models of this package.
-        hears_first_window_only: Whether a stock model's feature extractor cuts longer audio.
+        hears: What transformers' own pipeline hears of a long recording: :data:`EVERYTHING`, as our models do it, the
+            :data:`FIRST_WINDOW`, to which a stock model's feature extractor cuts it, or all in :data:`ONE_PIECE`.
         is_adapter: Whether the folder holds a LoRA adapter, which loads the base model's weights.
     """
 
@@ -97,6 +120,7 @@ class CardSummary:
     protocol: Mapping[str, Any]
     metrics: Mapping[str, Mapping[str, float | int | None]]
     per_label: Sequence[Mapping[str, Any]]
+    training_support: Mapping[str, int] = field(default_factory=dict)
     intervals: Mapping[str, Mapping[str, Mapping | None]] = field(default_factory=dict)
     bootstrap: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     calibration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -108,7 +132,7 @@ class CardSummary:
     # Constant for the architecture.
     architecture_citation: str = ""
     needs_remote_code: bool = True
-    hears_first_window_only: bool = True
+    hears: str = EVERYTHING
     is_adapter: bool = False
 
     @property

@@ -42,6 +42,8 @@ _REPORTS = (
     "split.csv",
     "skipped_clips.csv",
     "leaks.json",
+    "short_clips.json",
+    "robustness.json",
 )
 # Fields of a recipe that are of this machine or of this push, not of the experiment.
 _NOT_SHARED = ("dataset_root", "cache_dir", "output_dir", "push_to_hub")
@@ -49,7 +51,9 @@ _NOT_SHARED_PREFIX = "hub_"
 _NOT_SHARED_BUT_DATA = ("hub_id", "hub_config")  # the dataset on the Hub
 
 # What card.py writes with model_card.md.j2.
-_MODEL_ARGUMENT = re.compile(r'(?<=pipeline\("audio-classification", model=)"((?:[^"\\]|\\.)*)"')
+_MODEL_ARGUMENT = re.compile(
+    r'(?:(?<=pipeline\("audio-classification", model=)|(?<=pipeline\("music-tagging", model=))"((?:[^"\\]|\\.)*)"'
+)
 _ADAPTER_PARAGRAPH = re.compile(r"^This is a LoRA adapter with its head:.*\n\n?", re.MULTILINE)
 _DOWNLOAD_FIRST = (
     " `pipeline` takes the name of a repository that holds an adapter for its base: download it, as above."
@@ -137,7 +141,7 @@ def shared_card(text: str, repo: str, recipe: Mapping[str, Any], is_adapter: boo
     before = _MODEL_ARGUMENT.search(text)
     text = _MODEL_ARGUMENT.sub(lambda _: argument, text)
     if is_adapter:
-        text = text.replace(_IMPORT, f"from huggingface_hub import snapshot_download\n{_IMPORT}", 1)
+        text = text.replace(_IMPORT, f"from huggingface_hub import snapshot_download\n{_IMPORT}")
         text = _ADAPTER_PARAGRAPH.sub(lambda found: f"{found[0].rstrip()}{_DOWNLOAD_FIRST}\n\n", text)
     else:
         text = _ADAPTER_PARAGRAPH.sub("", text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from ..data.pcm import PreparedClips
 from ..errors import HfTaggerError
 from ..evaluation.intervals import bootstrap_intervals, groups_to_draw
 from ..evaluation.metrics import DEFAULT_METRIC, METRIC_TITLES, per_label_table, score_clips
+from ..hub.card_sections import check_section, set_section
+from ..hub.shared_files import CARD
 from ..saved_evaluation import SavedEvaluation
 
 _LABELS_SHOWN = 10
@@ -51,9 +54,22 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output_dir", help="folder for table and picture; default: studies/NAME in the run's folder")
 
 
+def add_card_argument(parser: argparse.ArgumentParser) -> None:
+    """``--add_to_card``, of the studies that have a place in the model card."""
+    parser.add_argument(
+        "--add_to_card", action="store_true", help="tell the results in the card of the run too; push it again then"
+    )
+
+
 def output_folder(options: argparse.Namespace, name: str) -> Path:
-    """The folder for a study's results, which is made."""
+    """The folder for a study's results, which is made.
+
+    Raises:
+        HfTaggerError: If that is not possible, or the results are for a card that has no place for them.
+    """
     run = Path(options.model)
+    if getattr(options, "add_to_card", False):
+        check_section(run, name)
     default = (run if run.is_dir() else Path()) / "studies" / name
     return make_folder(options.output_dir or default)
 
@@ -153,6 +169,24 @@ def write_study(folder: Path, name: str, saved: SavedEvaluation, conditions: Seq
     StudyReport(folder, saved, name, [text], conditions=list(conditions)).write()
     print(text)
     print(f"\nWritten to {folder / name}.md, .json and .png")
+
+
+def add_to_card(options: argparse.Namespace, folder: Path, name: str, shown: Sequence[str], folded: str) -> None:
+    """Tells the results in the card of the run, and lays picture and numbers beside it.
+
+    Args:
+        options: Those of the study.
+        folder: Where the study's files lie.
+        name: Their name, and that of the part of the card.
+        shown: Paragraphs before the picture.
+        folded: What is shown on demand.
+    """
+    run = Path(options.model)
+    for file in (f"{name}.png", f"{name}.json"):
+        shutil.copyfile(folder / file, run / file)
+    details = f"<details>\n<summary>All numbers</summary>\n\n{folded}\n\n</details>"
+    set_section(run, name, "\n\n".join([*shown, f"![Scores under all conditions]({name}.png)", details]))
+    print(f"Told in {run / CARD} too. scripts/push.py shares it.")
 
 
 @dataclass

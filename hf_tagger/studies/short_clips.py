@@ -15,7 +15,9 @@ from ..evaluation.metrics import DEFAULT_METRIC, METRIC_TITLES
 from ..evaluation.study_plots import Curve, plot_study_curves
 from ..saved_evaluation import open_saved
 from .conditions import (
+    add_card_argument,
     add_model_arguments,
+    add_to_card,
     conditions_table,
     losing_labels,
     numbers,
@@ -32,6 +34,7 @@ POSITIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this study."""
     add_model_arguments(parser)
+    add_card_argument(parser)
     parser.add_argument(
         "--durations", type=numbers, default=list(DURATIONS), help="seconds, by commas; default: 0.25 to 30"
     )
@@ -82,3 +85,6 @@ def run(options: argparse.Namespace, fields: list[str]) -> None:
                 losing_labels(whole, by_duration[0]),
             ]
         write_study(folder, "short_clips", saved, [*by_duration, whole, *pieces], "\n\n".join(parts))
+        if options.add_to_card:
+            intro = f"The {len(clips.labelled):,} clips of the {options.split} split, cut out of their middle:"
+            add_to_card(options, folder, "short_clips", [intro, parts[1]], "\n\n".join(parts[2:]))

@@ -17,7 +17,7 @@ from hf_tagger.data.base import DatasetFacts, Protocol, SkippedClip
 from hf_tagger.data.leaks import Leaks, Pair
 from hf_tagger.evaluation.metrics import METRIC_NAMES
 from hf_tagger.hub.card import build_model_card
-from hf_tagger.hub.card_summary import CardSummary, TrainingFacts
+from hf_tagger.hub.card_summary import FIRST_WINDOW, ONE_PIECE, CardSummary, EnergyEstimate, TrainingFacts
 
 MULTI, SINGLE = "multi_label_classification", "single_label_classification"
 GOLDEN = Path(__file__).with_name("golden_card.md")
@@ -34,6 +34,7 @@ FACTS = DatasetFacts(
     problem_type=SINGLE,
     protocols=(Protocol(name="official", source="the authors", sizes=SIZES),),
     notes="Two recordings stand twice.",
+    considerations="The makers were not asked.",
     hub_id="someone/testset",
 )
 METRICS = {
@@ -117,8 +118,8 @@ def table_rows(text, header):
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
-def snippet(summary):
-    return re.search(r"```python\n(.*?)```", build_model_card(summary).text, re.DOTALL)[1]
+def snippet(summary, number=0):
+    return re.findall(r"```python\n(.*?)```", build_model_card(summary).text, re.DOTALL)[number]
 
 
 def test_card_equals_the_golden_card():
@@ -326,19 +327,75 @@ def test_the_snippet_runs_as_printed(model_id, monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines() == ["0.500  rock"] * 5
 
 
-def test_stock_models_need_no_remote_code_and_say_what_they_hear():
-    summary = make_summary(needs_remote_code=False)
+@pytest.mark.parametrize(
+    ("hears", "told"),
+    [(FIRST_WINDOW, "The plain pipeline hears the first 3.69 s;"), (ONE_PIECE, "hears a file in one piece")],
+)
+def test_stock_models_need_no_remote_code_and_say_what_they_hear(hears, told):
+    summary = make_summary(needs_remote_code=False, hears=hears)
     assert "trust_remote_code" not in build_model_card(summary).text
-    assert "The plain pipeline hears the first 3.69 s" in build_model_card(summary).text
+    assert told in build_model_card(summary).text
+    assert "heard whole" not in build_model_card(summary).text
     compile(snippet(summary), "snippet", "exec")
 
 
-def test_paths_of_this_machine_stand_in_the_snippet_only():
+def test_an_adapter_of_a_stock_model_needs_code_and_hears_no_more_than_it():
+    text = build_model_card(make_summary(needs_remote_code=True, hears=FIRST_WINDOW, is_adapter=True)).text
+    assert "The plain pipeline hears the first 3.69 s;" in text
+    assert "`trust_remote_code=True` runs the modelling code" in text
+    assert "heard whole" not in text
+
+
+def test_the_snippet_of_the_own_pipeline_runs_as_printed(monkeypatch):
+    calls = []
+
+    def pipeline(task, model):
+        return lambda file, **options: calls.append((task, model, file, options))
+
+    monkeypatch.setattr("transformers.pipeline", pipeline)
+    exec(snippet(make_summary(), number=1), {})
+    exec(snippet(make_summary(thresholds_are_fitted=True, per_label=[make_row("rock", 1) | {"threshold": 0.5}]), 1), {})
+    common = ("music-tagging", "someone/tagger_of_tests", "song.mp3")
+    assert calls == [(*common, {"timeline": True}), (*common, {"timeline": True, "threshold": "fitted"})]
+
+
+def test_labels_are_told_by_how_rare_they_are():
+    scores = {"zither": 0.25, "harp": 0.5, "flute": 0.75, "violin": 1.0, "theremin": None}
+    support = {"violin": 1_000, "flute": 40, "harp": 9, "zither": 2, "theremin": 0}
+    rows = [make_row(name, ap) for name, ap in scores.items()]
+    text = build_model_card(make_summary(per_label=rows, training_support=support, label_names=tuple(scores))).text
+    assert table_rows(text, "| Labels |")[2:] == [
+        ["rarest (1)", "2", "0.250"],
+        ["middle (2)", "9 to 40", "0.625"],
+        ["most frequent (1)", "1,000", "1.000"],
+    ]
+    alike = build_model_card(make_summary(per_label=rows, training_support=dict.fromkeys(scores, 100))).text
+    assert "### Rare labels" not in alike
+
+
+def test_energy_is_told_to_people_and_to_the_hub():
+    energy = EnergyEstimate(kilowatt_hours=0.0234, co2_grams=123.4, source="codecarbon 3.3", place="France")
+    training = dataclasses.replace(make_summary().training, energy=energy)
+    card = build_model_card(make_summary(training=training, base_model="someone/base"))
+    assert "It took 0.023 kWh of electricity, which makes 123 g of CO₂ in France: an estimate by code" in card.text
+    assert ModelCard(str(card)).data.to_dict()["co2_eq_emissions"] == {
+        "emissions": 123.4,
+        "source": "codecarbon 3.3",
+        "training_type": "fine-tuning",
+        "geographical_location": "France",
+        "hardware_used": "cpu, 2 threads",
+    }
+    silent = build_model_card(make_summary())
+    assert "The energy was not estimated" in silent.text
+    assert "co2_eq_emissions" not in silent.data.to_dict()
+
+
+def test_paths_of_this_machine_stand_in_the_snippets_only():
     summary = make_summary(
         model_id="/home/me/runs/x", base_model="/home/me/models/base", facts=facts_with(hub_id="/home/me/saved")
     )
     card = build_model_card(summary)
-    assert str(card).count("/home/me") == 1
+    assert str(card).count("/home/me") == 2
     assert "base_model" not in card.data.to_dict()
     assert "finetuned from base)" in card.text
     assert card.data.datasets == ["testset"]

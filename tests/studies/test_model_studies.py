@@ -9,6 +9,7 @@ from script_runner import TINY, load_script
 from hf_tagger.data.clip_views import ChangedClips, CroppedClips
 from hf_tagger.errors import HfTaggerError
 from hf_tagger.evaluation.degradations import Degradation
+from hf_tagger.hub.shared_files import shared_files
 from hf_tagger.saved_evaluation import open_saved
 from hf_tagger.studies import study_names
 
@@ -79,6 +80,36 @@ def test_spoiled_recordings_are_scored_against_clean_ones(run, tmp_path):
         max(found["clean", 0.0]["labels"][label] - value for label, value in worst["labels"].items()), abs=5e-4
     )
     assert (tmp_path / "robustness.png").exists()
+
+
+def test_a_study_is_told_in_the_card_and_shared(run, tmp_path, capsys):
+    study("short-clips", run, "--durations", "0.5", "--positions", "0", "--add_to_card")
+    study("robustness", run, "--only", "noise", "low_pass", "--add_to_card")
+    card = (run / "README.md").read_text(encoding="utf-8")
+    short, found = read(run / "studies" / "short_clips", "short_clips")
+    own = card.split("### Short clips")[1].split("###")[0]
+    assert f"| 0.5 s | {found['duration', 0.5]['value']:.4f} |" in own.split("<details>")[0]
+    assert "![Scores under all conditions](short_clips.png)" in own
+    assert short == json.loads((run / "short_clips.json").read_text(encoding="utf-8"))
+    _, found = read(run / "studies" / "robustness", "robustness")
+    own = card.split("### Spoiled recordings")[1].split("\n## ")[0].split("<details>")[0]
+    for kind in ("noise", "low_pass"):  # of each kind the strength that costs most
+        worst = min((own for (other, _), own in found.items() if other == kind), key=lambda own: own["value"])
+        assert f": {worst['strength']:g} | {worst['value']:.4f} |" in own
+    assert own.count("\n| ") == 4  # header, clean, two kinds
+    shared = shared_files(run, run, "someone/tagger")
+    assert {"short_clips.png", "short_clips.json", "robustness.png", "robustness.json"} <= set(shared)
+    assert own in shared["README.md"].decode()
+    with pytest.raises(HfTaggerError, match="takes the folder of a finished run"):
+        load_script("study").main(["robustness", str(tmp_path), str(run / "recipe.yaml"), "--add_to_card"])
+
+
+def test_windows_that_a_saved_model_does_not_take_are_not_passed_over_in_silence(run, caplog):
+    with open_saved(str(run), [str(run / "recipe.yaml")]):
+        assert "is not used" not in caplog.text
+    with open_saved(str(run), [str(run / "recipe.yaml"), "--hop_seconds", "0.125"]) as saved:
+        own = saved.trainer.processing_class.hop_samples / saved.trainer.processing_class.sampling_rate
+    assert f"hop_seconds: 0.125 is not used; a saved model keeps its own, {own:g} s." in caplog.text
 
 
 def test_mistakes_are_said(run, tmp_path):
