@@ -42,6 +42,7 @@ FLOORS = [
         "run_comparison",
         "saved_evaluation",
         "studies",
+        "export",
         "baselines.report",
         "evaluation_record",
         "embedding_table",

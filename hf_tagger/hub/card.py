@@ -81,6 +81,7 @@ def build_model_card(summary: CardSummary) -> ModelCard:
             has_unknown=_has_unknown(summary),
             has_thresholds=_has(summary, "threshold") and summary.thresholds_are_fitted,
             bootstrap=summary.bootstrap.get(summary.reported_split),
+            has_empty_interval=_has_empty_interval(summary),
             calibration=summary.calibration.get(summary.reported_split),
             leaks_text=_leaks_text(summary.leaks),
             skipped_reasons=Counter(clip.reason for clip in summary.skipped).most_common(),
@@ -199,6 +200,11 @@ def _result(summary: CardSummary, split: str, name: str) -> str:
     value = _number(summary.defined(split).get(name))
     interval = summary.intervals.get(split, {}).get(name) if split == summary.reported_split else None
     return f"{value} ({_number(interval['low'])} to {_number(interval['high'])})" if interval else value
+
+
+def _has_empty_interval(summary: CardSummary) -> bool:
+    intervals = summary.intervals.get(summary.reported_split or "", {})
+    return any(own and own["low"] == own["high"] for own in intervals.values())
 
 
 def _left_out(summary: CardSummary) -> dict[str, tuple[int, int]]:
