@@ -202,7 +202,7 @@ def test_intervals_calibration_and_thresholds_of_the_reported_split_are_told():
     whole = dataclasses.replace(summary, bootstrap={"test": drawn | {"drawn": "groups", "groups": 40}})
     assert "a bootstrap over the 40 groups (songs, albums or artists)" in build_model_card(whole).text
     assert "An interval without width is no certainty" not in text
-    perfect = {"test": dict.fromkeys(METRIC_NAMES[MULTI], {"low": 1.0, "high": 1.0, "undefined": 0.0})}
+    perfect = {"test": {name: {"low": 1.0, "high": 1.0, "undefined": 0.0} for name in METRIC_NAMES[MULTI]}}
     told = build_model_card(dataclasses.replace(summary, intervals=perfect)).text
     assert "An interval without width is no certainty" in told
 
