@@ -160,7 +160,8 @@ def _decoded(decoder: Any, sampling_rate: int) -> np.ndarray:
 def _fetched(url: str) -> bytes:
     try:
         response = requests.get(url, timeout=_TIMEOUT_SECONDS)
-    except requests.RequestException as error:  # its text repeats the whole URL, with the keys in it
+    # Of a URL that is none some errors are urllib3's own. The text repeats the whole URL, with the keys in it.
+    except (requests.RequestException, ValueError) as error:
         raise AudioDecodingError(f"cannot be fetched ({type(error).__name__})") from None
     if not response.ok:
         raise AudioDecodingError(f"cannot be fetched (the server answers {response.status_code})")
@@ -169,7 +170,10 @@ def _fetched(url: str) -> bytes:
 
 def _without_secrets(url: str) -> str:
     """The URL without user, password and query, where keys stand."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "the URL"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 

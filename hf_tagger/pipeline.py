@@ -243,7 +243,9 @@ class MusicTaggingPipeline(Pipeline):
                 try:
                     waveform = self.preprocess(recording)
                 except AudioDecodingError as error:
-                    raise error if is_single else AudioDecodingError(f"recording {number}: {error}") from error
+                    if is_single:
+                        raise
+                    raise AudioDecodingError(f"recording {number}: {error}") from error
                 lengths.append(len(waveform))
                 yield waveform
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def tag_files(
         and ``error``.
     """
     results: list[dict] = [{"file": str(path)} for path in paths]
-    names, readable = unique_names(paths), deque()
+    names, readable = unique_names(paths) if timelines else [], deque()
 
     def waveforms() -> Iterator[np.ndarray]:
         for number, path in enumerate(paths):
@@ -92,13 +92,16 @@ def chosen(tags: list[dict], top_k: int | None) -> list[dict]:
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """The files' names without suffix, with a number where one stands twice."""
+    """The files' names without suffix, with a number where one stands twice, in small letters or large."""
     names: list[str] = []
+    taken: set[str] = set()
+    numbers: Counter[str] = Counter()
     for path in paths:
-        name, number = path.stem, 1
-        while name in names:
-            number += 1
-            name = f"{path.stem}_{number}"
+        name, stem = path.stem, path.stem.casefold()
+        while name.casefold() in taken:
+            numbers[stem] += 1
+            name = f"{path.stem}_{numbers[stem] + 1}"
+        taken.add(name.casefold())
         names.append(name)
     return names
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import ModelCard
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from peft import PeftModel
 from transformers import ASTFeatureExtractor, SequenceFeatureExtractor, WhisperFeatureExtractor
 from transformers.trainer_utils import PredictionOutput
@@ -40,6 +39,7 @@ from .evaluation_record import (
 )
 from .hub.card import build_model_card
 from .hub.card_summary import EVERYTHING, FIRST_WINDOW, ONE_PIECE, CardSummary, TrainingFacts
+from .hub.model_cards import read_model_card
 from .hub.push import Target, push_run
 from .hub.shared_files import COMMAND, recipe_text
 from .models import MODELS
@@ -276,12 +276,8 @@ def _license(base_model: str | None) -> str:
     """Licence of the finetuned weights: that of the weights they started from, which bind them; ours from scratch."""
     if base_model is None:
         return "apache-2.0"
-    card = Path(expanded(base_model)) / "README.md"
-    try:
-        stated = ModelCard.load(card if card.is_file() else base_model, ignore_metadata_errors=True).data.get("license")
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError):
-        stated = None  # no card, or none that can be reached
-    return stated or "other"
+    card = read_model_card(base_model)
+    return (card and card.data.get("license")) or "other"
 
 
 def device_name(device: torch.device) -> str:

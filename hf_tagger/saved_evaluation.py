@@ -20,7 +20,8 @@ from .errors import HfTaggerError
 from .evaluation.aggregation import Recordings
 from .model_arguments import ModelArguments
 from .recipe import parse_recipe
-from .training.build import check_labels, load_saved_model
+from .saved_tagger import load_tagger
+from .training.build import check_labels
 from .training.trainer import TaggingTrainer
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ def open_saved(model: str, recipe: Sequence[str], clips_of: Sequence[str] | None
     data_arguments, model_arguments, training_arguments = parse_recipe(list(recipe), check_model=False)
     if other:
         data_arguments = other[0]
-    tagger, feature_extractor = load_saved_model(model)
+    tagger, feature_extractor = load_tagger(model)
     _warn_of_other_windows(model_arguments, feature_extractor)
     dataset = load_tagging_dataset(data_arguments, feature_extractor.sampling_rate)
     if clips_of is None:

@@ -38,8 +38,8 @@ def main(argv: list[str]) -> None:
     add("--quantize", action="store_true", help="also write a graph with 8-bit weights (dynamic quantisation)")
     add("--recipe", help="recipe of clips to score on; flags after it override its fields")
     add("--split", default="test", choices=("train", "validation", "test"), help="split of these clips (default: test)")
-    add("--tolerance", type=float, default=TOLERANCE, help="largest difference of a logit between graph and model "
-        f"(default: {TOLERANCE:g})")  # fmt: skip
+    add("--tolerance", type=float, default=TOLERANCE, help="largest difference of a logit between graph and model, as "
+        f"a share of the largest logit (default: {TOLERANCE:g})")  # fmt: skip
     options, fields = parser.parse_known_args(argv)
     if fields and options.recipe is None:
         raise HfTaggerError(f"{' '.join(fields)}: not known here. Fields of a recipe need --recipe RECIPE.")

@@ -182,6 +182,10 @@ def test_a_url_that_cannot_be_fetched_is_named_without_the_keys_in_it(tmp_path):
     assert "secret" not in str(error.value)
     with pytest.raises(AudioDecodingError, match=r"cannot be fetched \(InvalidURL\)"):
         to_waveform("http://", RATE)
+    for nobodys in (f"http://{70 * 'a'}.com/x?key=secret", "http://[secret/a.wav"):
+        with pytest.raises(AudioDecodingError, match="cannot be fetched") as error:
+            to_waveform(nobodys, RATE)
+        assert "secret" not in str(error.value)
 
 
 def test_several_recordings_are_not_one():

@@ -12,8 +12,9 @@ from jinja2 import Environment, StrictUndefined
 
 from ..evaluation.metric_inputs import MULTI_LABEL
 from ..evaluation.metrics import METRIC_TITLES
+from ..hub.model_cards import LICENSE_FIELDS, read_model_card
 from ..tagging import Tagger
-from ..training.checkpoints import UNREADABLE, expanded
+from ..training.checkpoints import expanded
 from .graph import OPSET
 from .measurements import REFERENCE, Scores
 from .parity import Parity
@@ -107,14 +108,11 @@ def score_table(scores: Scores) -> str:
 
 def _metadata(model: str, folder: Path) -> ModelCardData:
     """Licence and datasets as the model's own card states them; a graph holds its weights."""
-    card, stated = folder / "README.md", {}
-    if card.is_file() or not folder.exists():
-        try:
-            stated = ModelCard.load(card if card.is_file() else model, ignore_metadata_errors=True).data.to_dict()
-        except UNREADABLE:  # no card, or no network
-            stated = {}
+    card = read_model_card(model)
+    stated = card.data.to_dict() if card else {}
+    licenses = {name: stated[name] for name in LICENSE_FIELDS if stated.get(name)}
     return ModelCardData(
-        license=stated.get("license"),
+        **licenses,
         library_name="onnx",
         pipeline_tag="audio-classification",
         tags=["music", "music-tagging", "audio-classification", "hf_tagger", "onnx"],

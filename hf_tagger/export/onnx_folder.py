@@ -45,7 +45,7 @@ class Export:
         model: Folder of a run, or a repository on the Hub.
         output: Folder to write, new or empty.
         quantize: Whether to write 8-bit weights as well.
-        tolerance: Largest difference of a logit between graph and model.
+        tolerance: Largest difference of a logit between graph and model, as a share of the largest logit.
         recipe: Recipe of the clips to score on, and flags that override its fields; none are scored without.
         split: Split of these clips.
     """
@@ -69,7 +69,7 @@ def export_onnx(export: Export) -> str:
             graph does not compute what the model does. Nothing is written then.
     """
     check_installed()
-    folder = new_folder(export.output)
+    folder = new_folder(export.output).resolve()
     with ExitStack() as stack:
         saved = stack.enter_context(open_saved(export.model, export.recipe)) if export.recipe else None
         if saved is None:
@@ -117,7 +117,7 @@ def _fill(folder: Path, export: Export, tagger: Tagger, saved: SavedEvaluation |
 def _told(files: Sequence[ExportedFile], parity: Parity, scores: Scores | None) -> str:
     lines = [
         f"Parity: the logits of {parity.windows} windows of notes and noise differ from PyTorch's by at most "
-        f"{parity.difference:.1e} (tolerance {parity.tolerance:g})"
+        f"{parity.difference:.1e} of the largest (tolerance {parity.tolerance:g})"
     ]
     if parity.recordings:
         lines.append(
@@ -148,9 +148,11 @@ def _whole_or_not_at_all(folder: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
-        if folder.exists():
-            folder.rmdir()  # empty
-        os.replace(partial, folder)
+        if folder.exists():  # empty; it may be where a volume is mounted, which cannot be replaced
+            for path in partial.iterdir():
+                shutil.move(path, folder / path.name)
+        else:
+            os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

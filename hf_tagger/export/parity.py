@@ -14,7 +14,9 @@ from ..models.input_features import input_features
 from .runtime import OnnxModel
 
 TOLERANCE = 1e-4
-"""Of logits; it moves a probability by at most 2.5e-5, the slope of the sigmoid being a quarter or less."""
+"""Of the largest logit, or of 1 where all are smaller: float32 computes large ones less exactly, and what is far from 0
+is decided. A model with a constant-Q transform and logits of 22 differs from itself by 1e-4 if all samples change by a
+millionth."""
 _MILLIONTH = 1e-6  # some units in the last place of float32: other roundings of a sound that is the same
 
 
@@ -23,11 +25,12 @@ class Parity:
     """How far a graph is from its model.
 
     Attributes:
-        difference: Largest absolute difference of a logit over windows that are made in code.
+        difference: Largest difference of a logit over windows that are made in code, as a share of the largest logit
+            (of 1, where all are smaller), as are the next two.
         tolerance: What was allowed of it.
         windows: Number of these windows.
         recordings: Number of windows of recordings.
-        recordings_difference: Largest absolute difference of a logit over those; None if there were none.
+        recordings_difference: Largest difference over those; None if there were none.
         recordings_rounding: By how much the model's own logits change there when all samples change by a millionth.
     """
 
@@ -86,12 +89,13 @@ def check_parity(
             raise HfTaggerError("The model's outputs are NaN or infinite: its training has diverged; train it anew.")
         return found
 
-    differences = [_largest(graph(batch).logits - logits(batch)) for batch in (windows, windows[:1])]
+    differences = [largest_difference(graph(batch).logits, logits(batch)) for batch in (windows, windows[:1])]
     for difference in differences:
         if not difference <= tolerance:  # NaN too
             raise HfTaggerError(
-                f"The logits of the graph differ from the model's by up to {difference:.2g}, more than the tolerance "
-                f"of {tolerance:g}; nothing was written. If that is enough for you, give a higher --tolerance."
+                f"The logits of the graph differ from the model's by up to {difference:.2g} of the largest, more than "
+                f"the tolerance of {tolerance:g}; nothing was written. If that is enough for you, give a higher "
+                f"--tolerance."
             )
     parity = Parity(max(differences), tolerance, len(windows))
     if not len(recordings):
@@ -101,10 +105,11 @@ def check_parity(
     return replace(
         parity,
         recordings=len(batch),
-        recordings_difference=_largest(graph(batch).logits - expected),
-        recordings_rounding=_largest(logits(batch * (1 + _MILLIONTH)) - expected),
+        recordings_difference=largest_difference(graph(batch).logits, expected),
+        recordings_rounding=largest_difference(logits(batch * (1 + _MILLIONTH)), expected),
     )
 
 
-def _largest(values: torch.Tensor) -> float:
-    return values.abs().max().item()
+def largest_difference(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest difference of a logit, as a share of the largest expected one, or of 1 where all are smaller."""
+    return ((found - expected).abs().max() / expected.abs().max().clamp_min(1.0)).item()

@@ -282,7 +282,9 @@ def _duration(seconds: float) -> str:
 
 
 def _quantity(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+    if value >= 99.5:
+        return f"{value:,.0f}"
+    return f"{float(f'{value:.2g}'):.9f}".rstrip("0").rstrip(".") if value >= 1e-9 else "0"
 
 
 def _text(value: object) -> str:

@@ -102,7 +102,7 @@ def shared_files(run: Path, model: Path, repo: str) -> dict[str, Path | bytes]:
     if "skipped_clips.csv" in found:
         found["skipped_clips.csv"] = _without_paths(_text(found["skipped_clips.csv"]))
     config = json.loads(_text(found["config.json"]))
-    if _forget_places(config):
+    if forget_places(config):
         found["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
     has_code = any(name.endswith(".py") for name in found)
     card = shared_card(_text(found[CARD]), repo, recipe, "adapter_config.json" in found, has_code)
@@ -161,6 +161,18 @@ def shared_card(text: str, repo: str, recipe: Mapping[str, Any], is_adapter: boo
     return str(card)
 
 
+def forget_places(config: dict[str, Any]) -> bool:
+    """Takes out of a configuration where its encoder was read from, if that was a folder; nothing reads it again.
+
+    Returns:
+        Whether there was such a place.
+    """
+    found = _is_place(config.get("_name_or_path"))
+    if found:
+        del config["_name_or_path"]
+    return any([found, *(forget_places(value) for value in config.values() if isinstance(value, dict))])
+
+
 def _matches(folder: Path, patterns: Iterable[str]) -> list[Path]:
     return [path for pattern in patterns for path in folder.glob(pattern) if path.is_file()]
 
@@ -193,14 +205,6 @@ def _shared_value(value: object) -> object:
     if isinstance(value, list):
         return [_shared_value(inner) for inner in value]
     return Path(value).name if _is_place(value) else value
-
-
-def _forget_places(config: dict[str, Any]) -> bool:
-    """Takes out of a configuration where its encoder was read from, if that was a folder; nothing reads it again."""
-    found = _is_place(config.get("_name_or_path"))
-    if found:
-        del config["_name_or_path"]
-    return any([found, *(_forget_places(value) for value in config.values() if isinstance(value, dict))])
 
 
 def _without_paths(text: str) -> bytes:

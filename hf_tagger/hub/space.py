@@ -13,12 +13,13 @@ from importlib import metadata
 from pathlib import Path
 
 from huggingface_hub import ModelCard, SpaceCard, SpaceCardData
-from huggingface_hub.errors import HFValidationError, HTTPError
 from jinja2 import Environment, StrictUndefined
 
 from ..convert.checkpoint import new_folder
 from ..tagging import Tagger
 from ..training.checkpoints import expanded
+from .model_cards import LICENSE_FIELDS, read_model_card
+from .shared_files import forget_places
 
 APP, CARD, REQUIREMENTS, MODEL_FOLDER = "app.py", "README.md", "requirements.txt", "model"
 GRADIO_VERSION = "6.31.0"
@@ -29,7 +30,6 @@ _APP_TEMPLATE = Path(__file__).with_name("space_app.py.j2")
 _CARD_TEMPLATE = Path(__file__).with_name("space_card.md.j2")
 _PACKAGE = "hf_tagger"
 _TAGS = ["music", "music-tagging", "audio-classification", _PACKAGE]
-_LICENSE_FIELDS = ("license", "license_name", "license_link")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def write_space(model: str, output: str, title: str | None = None) -> Space:
     is_folder = source.exists()
     name = source.resolve().name if is_folder else model.split("/")[-1]
     title = " ".join((title or f"Music tags by {name}").split())
-    card = _model_card(str(source) if is_folder else model)
+    card = read_model_card(model)
 
     folder.mkdir(parents=True, exist_ok=True)
     if is_folder:
@@ -74,6 +74,9 @@ def write_space(model: str, output: str, title: str | None = None) -> Space:
         tagger.feature_extractor.save_pretrained(folder / MODEL_FOLDER)
         for code in (folder / MODEL_FOLDER).glob("*.py"):  # the page runs the package's own
             code.unlink()
+        config = json.loads((folder / MODEL_FOLDER / "config.json").read_text(encoding="utf-8"))
+        if forget_places(config):
+            (folder / MODEL_FOLDER / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     variables = {"title": title, "repo": None if is_folder else model, "labels": len(tagger.label_names)}
     files = {
         APP: _rendered(_APP_TEMPLATE, model_folder=MODEL_FOLDER, **variables),
@@ -106,7 +109,7 @@ def _rendered(template: Path, **variables: object) -> str:
 
 def _card_data(title: str, repo: str | None, card: ModelCard | None) -> SpaceCardData:
     of_model = card.data.to_dict() if card else {}
-    licenses = {name: of_model[name] for name in _LICENSE_FIELDS if of_model.get(name)}
+    licenses = {name: of_model[name] for name in LICENSE_FIELDS if of_model.get(name)}
     return SpaceCardData(
         title=title,
         emoji="🎵",
@@ -120,14 +123,3 @@ def _card_data(title: str, repo: str | None, card: ModelCard | None) -> SpaceCar
         tags=_TAGS,
         **licenses,
     )
-
-
-def _model_card(name: str) -> ModelCard | None:
-    """The card of a model, which names its licence; None if it has none or one that cannot be read."""
-    if Path(name).exists():
-        path = Path(name) / CARD
-        return ModelCard.load(path, ignore_metadata_errors=True) if path.is_file() else None
-    try:
-        return ModelCard.load(name, ignore_metadata_errors=True)
-    except (HTTPError, HFValidationError, OSError, ValueError):  # a page needs no licence to work
-        return None

@@ -17,6 +17,7 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
+import soundfile
 import torch
 
 from ..audio import load_mono, to_pcm16
@@ -32,6 +33,7 @@ from .space_heard import Heard, Stretch, clock
 
 TOP_TAGS = 10
 _SHORTEST_SECONDS = 0.1  # a click has no tags
+_LONGEST_SECONDS = 4 * 3_600.0  # files are decoded whole: silence of a day is a small file
 _MOST_CELLS = 120  # of a timeline; a cell costs a window
 _STRETCH_SECONDS, _STRETCH_SHARE = 3.0, 0.5  # of what is listened to: at most, and of a window at most
 _PLACES_A_STRETCH = 6  # it is moved by a sixth of itself
@@ -66,6 +68,7 @@ class Listener:
         Raises:
             HfTaggerError: If it cannot be heard, in words for whoever chose it.
         """
+        _check_length(path)
         try:
             waveform = load_mono(path, self.sampling_rate)
         except AudioDecodingError as error:
@@ -163,3 +166,13 @@ class Listener:
         spectrogram = MelDecibels(self.sampling_rate, _N_FFT, hop, _MEL_BINS, 0.0, self.sampling_rate / 2)
         samples = torch.nn.functional.pad(torch.from_numpy(waveform), (0, max(_N_FFT - len(waveform), 0)))
         return spectrogram(samples[None])[0, 0].numpy()
+
+
+def _check_length(path: str | os.PathLike) -> None:
+    """Raises HfTaggerError for files that would take all memory; what is no audio is told by the decoder."""
+    try:
+        seconds = soundfile.info(os.fspath(path)).duration
+    except (OSError, soundfile.LibsndfileError):
+        return
+    if seconds > _LONGEST_SECONDS:
+        raise HfTaggerError(f"This file is {clock(seconds)} long; at most {clock(_LONGEST_SECONDS)} are taken.")

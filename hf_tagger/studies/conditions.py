@@ -67,7 +67,7 @@ def output_folder(options: argparse.Namespace, name: str) -> Path:
     Raises:
         HfTaggerError: If that is not possible, or the results are for a card that has no place for them.
     """
-    run = Path(options.model)
+    run = Path(options.model).expanduser()
     if getattr(options, "add_to_card", False):
         check_section(run, name)
     default = (run if run.is_dir() else Path()) / "studies" / name
@@ -171,6 +171,20 @@ def write_study(folder: Path, name: str, saved: SavedEvaluation, conditions: Seq
     print(f"\nWritten to {folder / name}.md, .json and .png")
 
 
+def check_card_clips(options: argparse.Namespace, saved: SavedEvaluation) -> None:
+    """Raises HfTaggerError if results on these clips would stand in the card of a run with others."""
+    path = Path(options.model).expanduser() / "metrics.json"
+    if not options.add_to_card or not path.is_file():
+        return
+    protocol, own = saved.dataset.protocol_record(), json.loads(path.read_text(encoding="utf-8"))["protocol"]
+    if protocol["hash"] != own["hash"]:
+        raise HfTaggerError(
+            f"--add_to_card: the card is about {own['dataset']}, protocol {own['name']!r}, and these are other clips "
+            f"({protocol['dataset']}, protocol {protocol['name']!r}), some of which the model may be trained on. Give "
+            f"the run's own recipe.yaml, or leave --add_to_card out."
+        )
+
+
 def add_to_card(options: argparse.Namespace, folder: Path, name: str, shown: Sequence[str], folded: str) -> None:
     """Tells the results in the card of the run, and lays picture and numbers beside it.
 
@@ -181,9 +195,10 @@ def add_to_card(options: argparse.Namespace, folder: Path, name: str, shown: Seq
         shown: Paragraphs before the picture.
         folded: What is shown on demand.
     """
-    run = Path(options.model)
-    for file in (f"{name}.png", f"{name}.json"):
-        shutil.copyfile(folder / file, run / file)
+    run = Path(options.model).expanduser()
+    if folder.resolve() != run.resolve():
+        for file in (f"{name}.png", f"{name}.json"):
+            shutil.copyfile(folder / file, run / file)
     details = f"<details>\n<summary>All numbers</summary>\n\n{folded}\n\n</details>"
     set_section(run, name, "\n\n".join([*shown, f"![Scores under all conditions]({name}.png)", details]))
     print(f"Told in {run / CARD} too. scripts/push.py shares it.")

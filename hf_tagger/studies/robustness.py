@@ -18,6 +18,7 @@ from .conditions import (
     add_card_argument,
     add_model_arguments,
     add_to_card,
+    check_card_clips,
     conditions_table,
     losing_labels,
     output_folder,
@@ -39,6 +40,7 @@ def run(options: argparse.Namespace, fields: list[str]) -> None:
     """Scores every kind at every strength."""
     folder = output_folder(options, "robustness")
     with open_saved(options.model, [options.recipe, *fields]) as saved:
+        check_card_clips(options, saved)
         clips = saved.labelled_clips(options.split)
         clean = score(saved, clips, options, "clean", 0.0)
         found = {

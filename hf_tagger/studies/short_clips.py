@@ -18,6 +18,7 @@ from .conditions import (
     add_card_argument,
     add_model_arguments,
     add_to_card,
+    check_card_clips,
     conditions_table,
     losing_labels,
     numbers,
@@ -54,6 +55,7 @@ def run(options: argparse.Namespace, fields: list[str]) -> None:
         raise HfTaggerError(f"--positions lie between 0 (start) and 1 (end), received {options.positions}.")
     folder = output_folder(options, "short_clips")
     with open_saved(options.model, [options.recipe, *fields]) as saved:
+        check_card_clips(options, saved)
         clips = saved.labelled_clips(options.split)
         # Whole clips of most lengths: a duration that most clips do not have would be that of whole clips again.
         usual = float(np.median(clips.num_samples)) / clips.sampling_rate

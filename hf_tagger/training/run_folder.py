@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 # What a run leaves, by name. Nothing else is ever deleted.
 _RUN_FILES = [
     "model.safetensors",
+    "model.safetensors.index.json",
     "adapter_model.safetensors",
     "adapter_config.json",
     "config.json",
@@ -26,6 +27,11 @@ _RUN_FILES = [
     "costs.json",
     "history.json",
     "leaks.json",
+    "emissions.csv",
+    "short_clips.json",
+    "short_clips.png",
+    "robustness.json",
+    "robustness.png",
     "curves.png",
     "confusion_matrix.png",
     "per_tag_ap.png",
@@ -41,6 +47,7 @@ _RUN_FILES = [
 ]
 _RUN_PATTERNS = (
     "checkpoint-*",
+    "model-*-of-*.safetensors",
     "merged",
     "search.*",
     "best_recipe.yaml",

@@ -13,7 +13,7 @@ from transformers import SeamlessM4TFeatureExtractor, WhisperFeatureExtractor
 from hf_tagger.errors import HfTaggerError
 from hf_tagger.export.front_ends import NOT_EXPORTED, GraphFeatures
 from hf_tagger.export.graph import write_graph
-from hf_tagger.export.parity import TOLERANCE, check_parity, check_windows
+from hf_tagger.export.parity import TOLERANCE, check_parity, check_windows, largest_difference
 from hf_tagger.export.quantization import quantize
 from hf_tagger.export.runtime import OnnxModel
 from hf_tagger.models import MODELS, WindowedEncoderClassification
@@ -48,7 +48,7 @@ def assert_exported(model, extractor, folder):
     windows = torch.cat([check_windows(extractor, seed) for seed in (1, 2)])[:5]
     with torch.no_grad():
         logits = model(**input_features(extractor)(windows)).logits
-    torch.testing.assert_close(graph(windows).logits, logits, atol=TOLERANCE, rtol=0)
+    assert largest_difference(graph(windows).logits, logits) <= TOLERANCE
     assert logits.std(dim=0).max() > 0.02  # windows do not sound alike
     quantize(folder / "model.onnx", folder / "int8.onnx", in_float)
     rounded = OnnxModel(folder / "int8.onnx", model.config)(windows).logits

@@ -16,7 +16,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from hf_tagger.data.base import DatasetFacts, Protocol, SkippedClip
 from hf_tagger.data.leaks import Leaks, Pair
 from hf_tagger.evaluation.metrics import METRIC_NAMES
-from hf_tagger.hub.card import build_model_card
+from hf_tagger.hub.card import _quantity, build_model_card
 from hf_tagger.hub.card_summary import FIRST_WINDOW, ONE_PIECE, CardSummary, EnergyEstimate, TrainingFacts
 
 MULTI, SINGLE = "multi_label_classification", "single_label_classification"
@@ -375,6 +375,12 @@ def test_labels_are_told_by_how_rare_they_are():
     ]
     alike = build_model_card(make_summary(per_label=rows, training_support=dict.fromkeys(scores, 100))).text
     assert "### Rare labels" not in alike
+
+
+def test_small_amounts_are_written_out():
+    assert [_quantity(value) for value in (0.0, 2.34e-5, 0.0234, 7.0, 99.7, 1234.5)] == [
+        "0", "0.000023", "0.023", "7", "100", "1,234",
+    ]  # fmt: skip
 
 
 def test_energy_is_told_to_people_and_to_the_hub():

@@ -69,6 +69,28 @@ def test_nothing_in_it_names_a_folder_of_this_machine(space, tagger):
     assert [name for name in names(space) if str(tagger.parent).encode() in (space / name).read_bytes()] == []
 
 
+def test_where_its_encoder_came_from_on_this_machine_is_not_told(tmp_path):
+    base = save_encoder("hubert", tmp_path / "secret" / "base")
+    arguments = ModelArguments(model_name_or_path=str(base), pooling="attention", window_seconds=1.0)
+    plan = plan_model(arguments)
+    run = tmp_path / "run"
+    build_model(plan, LABELS, MULTI).save_pretrained(run)
+    plan.feature_extractor.save_pretrained(run)
+    assert str(tmp_path) in (run / "config.json").read_text()
+    write_space(str(run), str(tmp_path / "space"))
+    for file in (tmp_path / "space").rglob("*.*"):
+        assert str(tmp_path).encode() not in file.read_bytes(), file.name
+    Tagger.from_pretrained(tmp_path / "space" / "model")
+
+
+@pytest.mark.parametrize("card", ["---\nlicense: a: b\n---\n", "---\n- a list\n---\n", b"---\nlicense: m\xfcll\n---\n"])
+def test_a_card_that_nobody_can_read_costs_the_licence_only(tagger, tmp_path, card):
+    shutil.copytree(tagger, tmp_path / "run")
+    (tmp_path / "run" / "README.md").write_bytes(card if isinstance(card, bytes) else card.encode())
+    write_space(str(tmp_path / "run"), str(tmp_path / "space"))
+    assert "license" not in SpaceCard.load(tmp_path / "space" / "README.md").data.to_dict()
+
+
 def test_the_card_tells_the_hub_what_to_run_and_repeats_the_models_licence(space):
     card = SpaceCard.load(space / "README.md")
     assert card.data.to_dict() == {

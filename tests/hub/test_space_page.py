@@ -182,3 +182,11 @@ def test_lengths_are_written_as_on_a_player(seconds, text):
 )
 def test_no_probability_is_written_as_certain(probability, text):
     assert _rounded(probability) == text
+
+
+def test_a_file_that_would_take_all_memory_is_refused_before_it_is_decoded(listener, tmp_path, monkeypatch):
+    monkeypatch.setattr(space_page, "_LONGEST_SECONDS", 3.0)
+    assert listener.hear(write(tmp_path / "short.wav", song(3.0))).seconds == 3.0
+    monkeypatch.setattr(space_page, "load_mono", lambda *given: pytest.fail("decoded"))
+    with pytest.raises(HfTaggerError, match=r"This file is 3.5 s long; at most 3.0 s are taken\."):
+        listener.hear(write(tmp_path / "long.wav", song(3.5)))

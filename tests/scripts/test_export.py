@@ -186,6 +186,11 @@ def test_a_graph_that_differs_too_much_leaves_nothing(exported, tmp_path, monkey
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("model.onnx", "tagger.json", "export.json", "README.md")
     }
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export(exported[0], ".")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "out"]
+    assert (tmp_path / "here" / "model.onnx").exists()
 
 
 def test_mistakes_are_told_before_anything_is_computed(exported, tmp_path, monkeypatch, capsys):

@@ -100,6 +100,11 @@ def test_a_study_is_told_in_the_card_and_shared(run, tmp_path, capsys):
     shared = shared_files(run, run, "someone/tagger")
     assert {"short_clips.png", "short_clips.json", "robustness.png", "robustness.json"} <= set(shared)
     assert own in shared["README.md"].decode()
+    study(
+        "robustness", run, "--only", "noise", "--add_to_card", "--output_dir", str(run)
+    )  # where it would be copied to
+    with pytest.raises(HfTaggerError, match=r"these are other clips .* the model may be trained on"):
+        study("robustness", run, "--only", "noise", "--add_to_card", "--synthetic_clips", "60")
     with pytest.raises(HfTaggerError, match="takes the folder of a finished run"):
         load_script("study").main(["robustness", str(tmp_path), str(run / "recipe.yaml"), "--add_to_card"])
 

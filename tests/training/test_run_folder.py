@@ -2,7 +2,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from hf_tagger.energy import EMISSIONS_FILE
 from hf_tagger.errors import RunFolderError
+from hf_tagger.hub.shared_files import _MODEL, _REPORTS
 from hf_tagger.training import run_folder
 from hf_tagger.training.run_folder import last_checkpoint, start_run
 
@@ -43,6 +45,16 @@ def test_a_folder_that_holds_a_run_is_refused_unless_told(tmp_path):
     start_run({"seed": 1}, arguments(tmp_path, overwrite=True))
     # Nothing but a run's own files is deleted.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "recipe.yaml"]
+
+
+def test_nothing_that_tells_of_deleted_weights_stays(tmp_path):
+    """What a push shares, and what the card sums up."""
+    names = [name for name in (*_MODEL, *_REPORTS) if "*" not in name] + [EMISSIONS_FILE, "short_clips.png"]
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    start_run({"seed": 1}, arguments(tmp_path, overwrite=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+    assert "short_clips.json" in names
 
 
 def test_the_folder_of_the_model_to_continue_from_is_not_overwritten(tmp_path):
