@@ -65,6 +65,24 @@ def check_device(name: str | None) -> None:
         raise HfTaggerError(f"--device {name} cannot be used here: {reason}") from error
 
 
+def make_folder(name: str | Path, option: str = "--output_dir") -> Path:
+    """Makes a folder for results.
+
+    Args:
+        name: The folder.
+        option: What named it, for the error.
+
+    Raises:
+        HfTaggerError: If that is not possible.
+    """
+    folder = Path(name).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HfTaggerError(f"{option} {folder} cannot be made: {error.strerror}.") from error
+    return folder
+
+
 def output_file(name: str | None) -> Path | None:
     """The path of a file to write after the work, with the folders above it made before; None if none is asked for.
 

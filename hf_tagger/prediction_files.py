@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .audio import load_mono
-from .errors import AudioDecodingError, HfTaggerError
+from .errors import AudioDecodingError
 from .evaluation.aggregation import Timeline
 from .evaluation.timeline_plot import TOP_TAGS, plot_timeline
 from .pipeline import MusicTaggingPipeline
@@ -66,22 +66,6 @@ def tag_files(
             progress.update(number + 1 - progress.n)
         progress.update(len(paths) - progress.n)
     return results
-
-
-def timeline_folder(name: str | None) -> Path | None:
-    """The folder that ``--timeline`` names, which is made; None if none is asked for.
-
-    Raises:
-        HfTaggerError: If that is not possible.
-    """
-    if name is None:
-        return None
-    folder = Path(name).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HfTaggerError(f"--timeline {folder} cannot be made: {error.strerror}.") from error
-    return folder
 
 
 def chosen(tags: list[dict], top_k: int | None) -> list[dict]:

@@ -19,11 +19,11 @@ import argparse
 
 from hf_tagger import MusicTaggingPipeline
 from hf_tagger.audio_files import find_audio
-from hf_tagger.command_line import check_device, output_file, run_script
+from hf_tagger.command_line import check_device, make_folder, output_file, run_script
 from hf_tagger.errors import HfTaggerError
 from hf_tagger.evaluation.aggregation import AGGREGATIONS
 from hf_tagger.evaluation.artist20_score import TOP, song_keys
-from hf_tagger.prediction_files import as_line, as_text, tag_files, timeline_folder
+from hf_tagger.prediction_files import as_line, as_text, tag_files
 
 
 def main(argv: list[str]) -> None:
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     paths = find_audio(options.files)
     keys = song_keys(paths) if options.format == "artist20" else []
 
-    timelines = timeline_folder(options.timeline)
+    timelines = None if options.timeline is None else make_folder(options.timeline, "--timeline")
     tagger = MusicTaggingPipeline.from_pretrained(options.model, device=options.device)
     labels = tagger.model.config.num_labels
     if options.format == "artist20" and labels < TOP:

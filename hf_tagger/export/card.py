@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import ModelCard, ModelCardData
-from jinja2 import Environment, StrictUndefined
 
 from ..evaluation.metric_inputs import MULTI_LABEL
 from ..evaluation.metrics import METRIC_TITLES
 from ..hub.model_cards import LICENSE_FIELDS, read_model_card
+from ..hub.templates import fill_template
 from ..tagging import Tagger
 from ..training.checkpoints import expanded
 from .graph import OPSET
@@ -72,10 +72,8 @@ def build_card(
     origin = "A tagger of [hf_tagger](https://github.com/hf-tagger/hf_tagger)"
     if not folder.exists():
         origin += f", [{model}](https://huggingface.co/{model})"
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
-    )
-    text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    text = fill_template(
+        _TEMPLATE,
         metadata=_metadata(model, folder).to_yaml(),
         name=name,
         origin=origin,

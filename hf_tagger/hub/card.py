@@ -6,25 +6,23 @@ beside this file; here values become text and tables.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
-from jinja2 import Environment, StrictUndefined
 
 from ..data.base import MULTI_LABEL, SPLITS
 from ..data.leaks import LEAKS_FILE, Leaks
 from ..evaluation.metrics import METRIC_NAMES, METRIC_TITLES
 from ..evaluation.rare_classes import label_groups
 from .card_summary import CardSummary
+from .templates import fill_template
 
 _TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 _PIPELINE_TAG = "audio-classification"
@@ -48,19 +46,10 @@ def build_model_card(summary: CardSummary) -> ModelCard:
     Returns:
         A card whose metadata the Hub accepts. Undefined metrics are left out of its ``model-index``.
     """
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
-    )
-    environment.filters.update(
-        text=_text,
-        fenced=_fenced,
-        python_string=partial(json.dumps, ensure_ascii=False),
-        duration=_duration,
-        quantity=_quantity,
-    )
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     return ModelCard(
-        template.render(
+        fill_template(
+            _TEMPLATE,
+            {"text": _text, "fenced": _fenced, "duration": _duration, "quantity": _quantity},
             metadata=card_data(summary).to_yaml(),
             summary=summary,
             is_multi_label=summary.problem_type == MULTI_LABEL,

@@ -13,13 +13,13 @@ from importlib import metadata
 from pathlib import Path
 
 from huggingface_hub import ModelCard, SpaceCard, SpaceCardData
-from jinja2 import Environment, StrictUndefined
 
 from ..convert.checkpoint import new_folder
 from ..tagging import Tagger
 from ..training.checkpoints import expanded
 from .model_cards import LICENSE_FIELDS, read_model_card
 from .shared_files import forget_places
+from .templates import fill_template
 
 APP, CARD, REQUIREMENTS, MODEL_FOLDER = "app.py", "README.md", "requirements.txt", "model"
 GRADIO_VERSION = "6.31.0"
@@ -79,9 +79,9 @@ def write_space(model: str, output: str, title: str | None = None) -> Space:
             (folder / MODEL_FOLDER / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     variables = {"title": title, "repo": None if is_folder else model, "labels": len(tagger.label_names)}
     files = {
-        APP: _rendered(_APP_TEMPLATE, model_folder=MODEL_FOLDER, **variables),
+        APP: fill_template(_APP_TEMPLATE, model_folder=MODEL_FOLDER, **variables),
         REQUIREMENTS: f"{requirement()}\n",
-        CARD: _rendered(_CARD_TEMPLATE, metadata=_card_data(title, variables["repo"], card).to_yaml(), **variables),
+        CARD: fill_template(_CARD_TEMPLATE, metadata=_card_data(title, variables["repo"], card).to_yaml(), **variables),
     }
     for file, content in files.items():
         (folder / file).write_text(content, encoding="utf-8")
@@ -97,14 +97,6 @@ def requirement() -> str:
         return f"{_PACKAGE}[space]=={version}"
     urls = dict(entry.split(", ", 1) for entry in package.get_all("Project-URL"))
     return f"{_PACKAGE}[space] @ git+{urls['Repository']}"
-
-
-def _rendered(template: Path, **variables: object) -> str:
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
-    )
-    environment.filters["python_string"] = lambda value: json.dumps(value, ensure_ascii=False)
-    return environment.from_string(template.read_text(encoding="utf-8")).render(**variables)
 
 
 def _card_data(title: str, repo: str | None, card: ModelCard | None) -> SpaceCardData:

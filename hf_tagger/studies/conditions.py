@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..command_line import make_folder
 from ..data.base import TaggingDatasetDict
 from ..data.clip_views import ChangedClips, CroppedClips
 from ..data.pcm import PreparedClips
@@ -72,20 +73,6 @@ def output_folder(options: argparse.Namespace, name: str) -> Path:
         check_section(run, name)
     default = (run if run.is_dir() else Path()) / "studies" / name
     return make_folder(options.output_dir or default)
-
-
-def make_folder(name: str | Path) -> Path:
-    """Makes a folder for results.
-
-    Raises:
-        HfTaggerError: If that is not possible.
-    """
-    folder = Path(name).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HfTaggerError(f"--output_dir {folder} cannot be made: {error.strerror}.") from error
-    return folder
 
 
 def score(

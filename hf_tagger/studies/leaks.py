@@ -12,11 +12,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..command_line import make_folder
 from ..data import load_tagging_dataset
 from ..data.leaks import LEAKS_FILE, Leaks, find_leaks, write_leaks
 from ..data.pcm import prepare_clips
 from ..recipe import parse_recipe
-from .conditions import make_folder
 
 _SAMPLING_RATE = 16_000  # Hz: that of most recipes' stores; fingerprints reach up to 2,000 Hz
 _SHOWN = 20

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
+from ..command_line import make_folder
 from ..data.base import MULTI_LABEL, SINGLE_LABEL
 from ..data.label_map import map_probabilities, map_references
 from ..data.windows import labels_of
@@ -38,7 +39,6 @@ from ..evaluation.metrics import METRIC_TITLES
 from ..evaluation.transfer_scores import Transfer, TransferMatrix, score_transfer
 from ..evaluation.transfer_table import transfer_text
 from ..saved_evaluation import open_saved
-from .conditions import make_folder
 from .transfer_data import Tested, read_datasets
 
 _METRIC = "roc_auc_macro"
