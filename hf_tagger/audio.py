@@ -95,7 +95,13 @@ def read_audio(source: Source) -> tuple[np.ndarray, int]:
 
 def to_mono(samples: np.ndarray) -> np.ndarray:
     """Mean over channels: float32 ``[frames, channels]`` → ``[frames]``."""
-    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    if samples.shape[1] == 2:  # the same to the last bit; NumPy's mean of two neighbours is ten times as slow
+        mono = samples[:, 0] + samples[:, 1]
+        mono *= np.float32(0.5)
+        return mono
+    return samples.mean(axis=1, dtype=np.float32)
 
 
 def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
@@ -172,7 +178,7 @@ def _decode(content: bytes, take: Callable[[np.ndarray], np.ndarray]) -> tuple[l
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             _check_header(file.samplerate, file.channels)
             for block in _blocks(file):
-                frames, peak = frames + len(block), np.maximum(peak, np.abs(block).max())  # NaN stays NaN
+                frames, peak = frames + len(block), np.max([peak, block.max(), -block.min()])  # NaN stays NaN
                 parts.append(take(block))
             sampling_rate, declared, log = file.samplerate, file.frames, file.extra_info
     except soundfile.LibsndfileError as error:

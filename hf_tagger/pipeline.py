@@ -17,8 +17,9 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from transformers.utils import logging
 from .audio_input import KINDS, is_recording, to_waveform
 from .errors import AudioDecodingError, HfTaggerError
 from .evaluation.aggregation import AGGREGATIONS
+from .read_ahead import read_ahead
 from .saved_tagger import SavedTagger, feature_extractor_of
 from .tag_timeline import TimelineWindows
 from .tagging import Tagger
@@ -239,9 +241,9 @@ class MusicTaggingPipeline(Pipeline):
         starts = (lambda length: self._timeline(length, options).starts) if options.timeline else None
 
         def waveforms() -> Iterator[np.ndarray]:
-            for number, recording in enumerate(inputs):
+            for number, read in enumerate(self._readers(inputs)):
                 try:
-                    waveform = self.preprocess(recording)
+                    waveform = read()
                 except AudioDecodingError as error:
                     if is_single:
                         raise
@@ -253,6 +255,13 @@ class MusicTaggingPipeline(Pipeline):
         for group in together:
             for windows in self.tagger.window_probabilities(group, batch_size, starts, options.progress):
                 yield self.postprocess(windows, lengths.popleft(), options)
+
+    def _readers(self, inputs: Iterable) -> Iterator[Callable[[], np.ndarray]]:
+        """What gives the samples of each recording. Files of a list are read ahead, while others are computed; a list
+        is there as a whole, and files are nobody else's, as a decoder's state may be."""
+        if isinstance(inputs, list | tuple) and all(isinstance(one, str | os.PathLike | bytes) for one in inputs):
+            return (future.result for future in read_ahead(self.preprocess, inputs))
+        return (partial(self.preprocess, recording) for recording in inputs)
 
     def _timeline(self, num_samples: int, options: TaggingOptions) -> TimelineWindows:
         step = max(round(float(options.timeline) * self.tagger.sampling_rate), 1)

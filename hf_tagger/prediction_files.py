@@ -16,6 +16,7 @@ from .errors import AudioDecodingError
 from .evaluation.aggregation import Timeline
 from .evaluation.timeline_plot import TOP_TAGS, plot_timeline
 from .pipeline import MusicTaggingPipeline
+from .read_ahead import read_ahead
 
 _WITHOUT_THRESHOLDS = 5  # labels of a file
 
@@ -44,9 +45,10 @@ def tag_files(
     names, readable = unique_names(paths) if timelines else [], deque()
 
     def waveforms() -> Iterator[np.ndarray]:
-        for number, path in enumerate(paths):
+        rate = tagger.feature_extractor.sampling_rate
+        for number, read in enumerate(read_ahead(lambda path: load_mono(path, rate), paths)):
             try:
-                waveform = load_mono(path, tagger.feature_extractor.sampling_rate)
+                waveform = read.result()
             except AudioDecodingError as error:
                 results[number]["error"] = str(error)
             else:
