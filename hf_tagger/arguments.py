@@ -13,7 +13,6 @@ from typing import Any, Literal
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from transformers import TrainingArguments
-from transformers.integrations import INTEGRATION_TO_CALLBACK
 
 from .argument_checks import from_mapping, plain, range_problems, space_problems, with_nested_values
 from .augmentation_arguments import AugmentationArguments
@@ -165,6 +164,8 @@ class TaggingArguments(TrainingArguments):
     hub_token: str | None = field(default=None, metadata={"help": "Not here: log in by `hf auth login`."})
 
     def __post_init__(self) -> None:
+        from transformers.integrations import INTEGRATION_TO_CALLBACK  # takes seconds, which --help has not
+
         infinity = math.inf
         problems = range_problems(
             self,

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from .errors import HfTaggerError, Interrupted
 
 # EX_TEMPFAIL of sysexits.h, which Windows' Python lacks: not done, try again.
@@ -58,6 +56,8 @@ def keep_freed_memory() -> None:
 
 def check_device(name: str | None) -> None:
     """Raises HfTaggerError if ``--device`` names nothing that this machine can compute on."""
+    import torch  # takes seconds, which --help has not
+
     try:
         torch.empty(0, device=name or "cpu")
     except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch was built without it

@@ -1,4 +1,7 @@
-"""Recipes: one YAML file is one experiment, ``--field value`` overrides. Strict, typed, all mistakes at once."""
+"""Recipes: one YAML file is one experiment, ``--field value`` overrides. Strict, typed, all mistakes at once.
+
+What checks a recipe knows datasets, metrics and models, and is imported where it checks: ``--help`` needs none of them.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,8 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from .argument_checks import plain, with_nested_value
 from .arguments import TOKEN_ADVICE, DataArguments, ModelArguments, TaggingArguments
-from .data import argument_problems
 from .errors import RecipeError
-from .evaluation.metrics import METRIC_NAMES
 from .recipe_values import ConversionError, convert, read_flag_value, read_flags, read_recipe_file
-from .training.build import plan_model
-from .training.checkpoints import expanded
 from .variants import FIELD, folder_above, form_problems, one_variant, take_variant
 
 _ARGUMENT_CLASSES = (DataArguments, ModelArguments, TaggingArguments)
@@ -146,6 +145,10 @@ def resolved_recipe(data: DataArguments, model: ModelArguments, training: Taggin
 
 def _check_names(arguments: dict[type, object], check_model: bool) -> list[str]:
     """Names that only datasets, models and metrics themselves know; classes that failed their own checks are absent."""
+    from .data import argument_problems
+    from .evaluation.metrics import METRIC_NAMES
+    from .training.build import plan_model
+
     problems = []
     if DataArguments in arguments:
         problems += argument_problems(arguments[DataArguments])
@@ -172,6 +175,8 @@ def _check_names(arguments: dict[type, object], check_model: bool) -> list[str]:
 
 def _push_problems(training: TaggingArguments, model: ModelArguments) -> list[str]:
     """An adapter that would be pushed and that nobody else could load."""
+    from .training.checkpoints import expanded
+
     base = Path(expanded(model.model_name_or_path or ""))
     if not training.pushes_to_hub or model.lora is None or model.lora.save_merged or not base.is_dir():
         return []

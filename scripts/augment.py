@@ -15,15 +15,8 @@ sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dir
 import argparse
 from pathlib import Path
 
-import torch
-
-from hf_tagger import parse_recipe
-from hf_tagger.audio import load_mono
 from hf_tagger.command_line import run_script
 from hf_tagger.errors import HfTaggerError
-from hf_tagger.evaluation.augmentation_plot import augmentation_panels, plot_augmentation
-from hf_tagger.models.windowing import repeat_to_length
-from hf_tagger.training.build import plan_model
 
 
 def main(argv: list[str]) -> None:
@@ -34,6 +27,15 @@ def main(argv: list[str]) -> None:
     parser.add_argument("file", help="audio file; its middle is shown, and mixed with its beginning")
     parser.add_argument("output", help="the picture, a PNG file")
     options, overrides = parser.parse_known_args(argv)
+
+    # After the options: --help does not wait for them.
+    import torch
+
+    from hf_tagger import parse_recipe
+    from hf_tagger.audio import load_mono
+    from hf_tagger.evaluation.augmentation_plot import augmentation_panels, plot_augmentation
+    from hf_tagger.models.windowing import repeat_to_length
+    from hf_tagger.training.build import plan_model
 
     _, model_arguments, training_arguments = parse_recipe([options.recipe, *overrides])
     augmentation = training_arguments.augmentation

@@ -16,7 +16,6 @@ sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dir
 import argparse
 
 from hf_tagger.command_line import run_script
-from hf_tagger.evaluation.run_table import METRICS_FILE, read_runs, sort_runs, write_comparison
 
 
 def main(argv: list[str]) -> None:
@@ -39,6 +38,9 @@ def main(argv: list[str]) -> None:
         help="default: ap_macro where a clip has several labels, accuracy where it has one",
     )
     options = parser.parse_args(argv)
+
+    # After the options: --help does not wait for it.
+    from hf_tagger.evaluation.run_table import METRICS_FILE, read_runs, sort_runs, write_comparison
 
     rows, unfinished = read_runs(options.runs, options.split)
     print(write_comparison(sort_runs(rows, options.sort_by), options.output_dir))

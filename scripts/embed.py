@@ -15,23 +15,26 @@ sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dir
 import argparse
 from pathlib import Path
 
-from hf_tagger import load_tagging_dataset, parse_recipe, prepare_clips
 from hf_tagger.audio_files import find_audio
 from hf_tagger.command_line import check_device, run_script
-from hf_tagger.embedder import Embedder
-from hf_tagger.embedding_table import (
-    DatasetClips,
-    FileClips,
-    check_output,
-    describe,
-    describe_dataset,
-    write_embeddings,
-)
 from hf_tagger.errors import HfTaggerError
 
 
 def main(argv: list[str]) -> None:
     options, overrides = parse(argv)
+
+    # After the options: --help does not wait for them.
+    from hf_tagger import load_tagging_dataset, parse_recipe, prepare_clips
+    from hf_tagger.embedder import Embedder
+    from hf_tagger.embedding_table import (
+        DatasetClips,
+        FileClips,
+        check_output,
+        describe,
+        describe_dataset,
+        write_embeddings,
+    )
+
     output = check_output(Path(options.output).expanduser(), options.overwrite)
     recipe = options.sources[0] if is_recipe(options.sources[0]) else None
     files = [] if recipe else find_audio(options.sources)

@@ -18,11 +18,6 @@ from pathlib import Path
 
 from hf_tagger.command_line import output_file, run_script
 from hf_tagger.errors import HfTaggerError
-from hf_tagger.evaluation.stored_fit import stored_fit
-from hf_tagger.evaluation_record import EvaluatedSplits, evaluation_metrics, write_evaluation
-from hf_tagger.run_comparison import compare_runs
-from hf_tagger.run_report import compare_with_run
-from hf_tagger.saved_evaluation import open_saved
 
 
 def main(argv: list[str]) -> None:
@@ -42,6 +37,9 @@ def main(argv: list[str]) -> None:
         if overrides or options.output_dir:
             extra = [*overrides, *(["--output_dir"] if options.output_dir else [])]
             raise HfTaggerError(f"A comparison of two runs reads their predictions only; remove {' '.join(extra)}.")
+        # Here and below after the options: --help does not wait for it.
+        from hf_tagger.run_comparison import compare_runs
+
         comparison = compare_runs(options.model, options.recipe_or_run, options.split)
         print(comparison.as_markdown())
         result = comparison.as_dict()
@@ -55,6 +53,11 @@ def main(argv: list[str]) -> None:
 
 def evaluate_run(options: argparse.Namespace, overrides: list[str]) -> dict | None:
     """Evaluates a split, prints its numbers, and returns them in the main process."""
+    from hf_tagger.evaluation.stored_fit import stored_fit
+    from hf_tagger.evaluation_record import EvaluatedSplits, evaluation_metrics, write_evaluation
+    from hf_tagger.run_report import compare_with_run
+    from hf_tagger.saved_evaluation import open_saved
+
     with open_saved(options.model, [options.recipe_or_run, *overrides]) as saved:
         prediction = saved.predict(saved.clips[options.split], options.split)
     if not saved.trainer.is_world_process_zero():

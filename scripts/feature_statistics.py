@@ -14,11 +14,8 @@ sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dir
 import argparse
 import json
 
-from hf_tagger import load_tagging_dataset, parse_recipe, prepare_clips
 from hf_tagger.command_line import output_file, run_script
 from hf_tagger.errors import HfTaggerError
-from hf_tagger.training.build import plan_model
-from hf_tagger.training.feature_statistics import ast_extractor, estimate_feature_statistics
 
 
 def main(argv: list[str]) -> None:
@@ -29,6 +26,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--output", help="file for the numbers as JSON")
     options, overrides = parser.parse_known_args(argv)
     output = output_file(options.output)
+
+    # After the options: --help does not wait for them.
+    from hf_tagger import load_tagging_dataset, parse_recipe, prepare_clips
+    from hf_tagger.training.build import plan_model
+    from hf_tagger.training.feature_statistics import ast_extractor, estimate_feature_statistics
 
     data_arguments, model_arguments, training_arguments = parse_recipe([options.recipe, *overrides])
     plan = plan_model(model_arguments)

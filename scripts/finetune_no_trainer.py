@@ -11,6 +11,10 @@ import sys
 # This folder comes first on the path of its scripts, where evaluate.py would hide the library of that name.
 sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dirname(os.path.abspath(__file__))]
 
+from hf_tagger.help import answer_help
+
+answer_help()  # before the imports below, which take seconds
+
 import time
 
 from accelerate import Accelerator

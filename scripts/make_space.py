@@ -18,7 +18,6 @@ import argparse
 import shlex
 
 from hf_tagger.command_line import run_script
-from hf_tagger.hub.space import APP, write_space
 
 
 def main(argv: list[str]) -> None:
@@ -27,6 +26,10 @@ def main(argv: list[str]) -> None:
     parser.add_argument("output", help="folder for the Space, new or empty")
     parser.add_argument("--title", help="title of the page (default: one with the model's name)")
     options = parser.parse_args(argv)
+
+    # After the options: --help does not wait for it.
+    from hf_tagger.hub.space import APP, write_space
+
     space = write_space(options.model, options.output, options.title)
     model = "with a copy of the model" if space.has_model else f"for {options.model}"
     folder = shlex.quote(str(space.folder))

@@ -17,17 +17,20 @@ sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dir
 
 import argparse
 
-from hf_tagger import MusicTaggingPipeline
 from hf_tagger.audio_files import find_audio
 from hf_tagger.command_line import check_device, make_folder, output_file, run_script
 from hf_tagger.errors import HfTaggerError
 from hf_tagger.evaluation.aggregation import AGGREGATIONS
 from hf_tagger.evaluation.artist20_score import TOP, song_keys
-from hf_tagger.prediction_files import as_line, as_text, tag_files
 
 
 def main(argv: list[str]) -> None:
     options = parse(argv)
+
+    # After the options: --help does not wait for them.
+    from hf_tagger import MusicTaggingPipeline
+    from hf_tagger.prediction_files import as_line, as_text, tag_files
+
     output = output_file(options.output)
     paths = find_audio(options.files)
     keys = song_keys(paths) if options.format == "artist20" else []

@@ -17,7 +17,6 @@ sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dir
 import argparse
 
 from hf_tagger.command_line import run_script
-from hf_tagger.hub.push import Target, push_run
 
 
 def main(argv: list[str]) -> None:
@@ -28,6 +27,10 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--branch", help="the branch to push to, made if needed; default: the main one")
     parser.add_argument("--merged", action="store_true", help="of a LoRA adapter, push the whole model it makes")
     options = parser.parse_args(argv)
+
+    # After the options: --help does not wait for it.
+    from hf_tagger.hub.push import Target, push_run
+
     print(push_run(options.run, Target(options.repo, options.private or None, options.branch, options.merged)))
 
 
