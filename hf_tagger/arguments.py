@@ -40,7 +40,8 @@ class TaggingArguments(TrainingArguments):
 
     Changed defaults: output_dir, learning_rate 1e-3 and per_device_*_batch_size 16/64 (networks trained from scratch),
     evaluation, logging and saving once an epoch, the two newest checkpoints kept, the best model loaded at the end,
-    dataloader_num_workers 2, TensorBoard, losses that are NaN shown, and unknown batch columns kept.
+    dataloader_num_workers 2, TensorBoard, losses that are NaN shown, and unknown batch columns kept. Where there is an
+    accelerator, the trainer sets ``accelerator_config.non_blocking``, as long as dataloader_pin_memory stays true.
 
     ``push_to_hub`` asks for one push, after everything was written. ``Trainer``, which would push at every checkpoint
     and before the model is evaluated, reads False there; what was asked for is :attr:`pushes_to_hub`.

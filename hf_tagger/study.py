@@ -27,6 +27,7 @@ _WITHOUT_EFFECT = (
     "output_dir",
     "dataset_root",
     "cache_dir",
+    "store_format",
     "preprocessing_num_workers",
     "dataloader_num_workers",
     "report_to",

@@ -29,6 +29,7 @@ from .models.input_features import input_features
 from .models.windowed_classification import MULTI_LABEL
 from .models.windowing import repeat_to_length, window_starts
 from .saved_tagger import load_tagger
+from .training.late_copies import copied_late
 from .training.memory_format import match_memory_format
 
 # Of audio computed at once, by models whose configuration does not say it: a HuBERT base takes 0.8 GB for 40 seconds.
@@ -60,6 +61,7 @@ class Tagger:
         most = int(_SECONDS_PER_BATCH * self.sampling_rate / feature_extractor.window_samples)
         self.batch_size: int = getattr(model.config, "windows_per_group", max(most, 1))
         self._features = input_features(feature_extractor)
+        self._copies_late = self.device.type != "cpu"  # a CPU computes a batch while it is asked for
         fit = stored_fit(model.config)
         self.thresholds = fit and fit.thresholds
         """From which probability on audio gets each label, ``[C]``; None for models that have no thresholds."""
@@ -102,7 +104,8 @@ class Tagger:
 
         Windows are cut when their batch is computed, so that long audio takes little memory beyond its samples.
         Batches are filled across recordings: a recording's probabilities come when its last window is computed, which
-        may be after the next waveforms were taken, but never of more than fill a batch.
+        may be after the next waveforms were taken, but never of more than fill a batch; on an accelerator, which begins
+        with the next batch before the last one's results are fetched, two.
 
         Args:
             waveforms: float32 ``[samples]`` each, at ``sampling_rate``; those shorter than a window are repeated.
@@ -115,23 +118,15 @@ class Tagger:
         """
         size, starts = batch_size or self.batch_size, starts or self.window_starts
         unfinished: deque[_Recording] = deque()
-        batch: list[tuple[_Recording, torch.Tensor]] = []
+        computed = self._logits(self._batches(waveforms, size, starts, progress, unfinished))
         try:
-            for waveform in waveforms:
-                own_starts = starts(len(waveform))
-                unfinished.append(_Recording(len(own_starts), self._bar(len(waveform), len(own_starts), progress)))
-                samples = repeat_to_length(torch.from_numpy(waveform), self.feature_extractor.window_samples)
-                for start in own_starts:
-                    batch.append((unfinished[-1], samples[start : start + self.feature_extractor.window_samples]))
-                    if len(batch) == size:
-                        self._compute(batch)
-                        batch = []
+            for batch, logits in copied_late(computed) if self._copies_late else computed:
+                logits = logits.cpu().double()  # [N, C]
+                found = logits.sigmoid() if self.problem_type == MULTI_LABEL else logits.softmax(dim=-1)
+                for (recording, _), probabilities in zip(batch, found.numpy(), strict=True):
+                    recording.add(probabilities)
                 while unfinished and unfinished[0].is_finished:
                     yield unfinished.popleft().probabilities()
-            if batch:
-                self._compute(batch)
-            while unfinished:
-                yield unfinished.popleft().probabilities()
         finally:
             for recording in unfinished:
                 recording.bar.close()
@@ -190,13 +185,40 @@ class Tagger:
         (windows,) = self.window_probabilities([waveform])
         return self.tags(self.scores(windows), top_k)
 
-    @torch.no_grad()
-    def _compute(self, batch: Sequence[tuple[_Recording, torch.Tensor]]) -> None:
-        windows = torch.stack([window for _, window in batch])  # [N, window_samples]
-        logits = self.model(**self._features(windows.to(self.device))).logits.float().cpu().double()  # [N, C]
-        found = logits.sigmoid() if self.problem_type == MULTI_LABEL else logits.softmax(dim=-1)
-        for (recording, _), probabilities in zip(batch, found.numpy(), strict=True):
-            recording.add(probabilities)
+    def _batches(
+        self,
+        waveforms: Iterable[np.ndarray],
+        size: int,
+        starts: Callable[[int], Sequence[int]],
+        progress: bool | None,
+        unfinished: deque[_Recording],
+    ) -> Iterator[list[tuple[_Recording, torch.Tensor]]]:
+        """Windows with the recordings they are of, ``size`` at once; recordings are noted when they begin."""
+        batch, length = [], self.feature_extractor.window_samples
+        for waveform in waveforms:
+            own_starts = starts(len(waveform))
+            unfinished.append(_Recording(len(own_starts), self._bar(len(waveform), len(own_starts), progress)))
+            samples = repeat_to_length(torch.from_numpy(waveform), length)
+            for start in own_starts:
+                batch.append((unfinished[-1], samples[start : start + length]))
+                if len(batch) == size:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
+
+    def _logits(
+        self, batches: Iterable[list[tuple[_Recording, torch.Tensor]]]
+    ) -> Iterator[tuple[list[tuple[_Recording, torch.Tensor]], torch.Tensor]]:
+        """Each batch with its logits float32 ``[N, C]``, on the device."""
+        for batch in batches:
+            windows = torch.stack([window for _, window in batch])  # [N, window_samples]
+            if self.device.type == "cuda":
+                windows = windows.pin_memory()  # so that the device copies them while the next ones are cut
+            with torch.no_grad():
+                inputs = self._features(windows.to(self.device, non_blocking=True))
+                logits = self.model(**inputs).logits.float()
+            yield batch, logits
 
     def _bar(self, samples: int, windows: int, progress: bool | None) -> tqdm:
         """tqdm shows a bar that is disabled by None on terminals only."""

@@ -61,7 +61,9 @@ def main(argv: list[str]) -> None:
         mixed_precision=arguments.mixed_precision,
         gradient_accumulation_steps=arguments.gradient_accumulation_steps,
         step_scheduler_with_optimizer=False,  # one step a batch of all processes, as the number of steps is counted
-        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=arguments.data_seed),
+        dataloader_config=DataLoaderConfiguration(
+            use_seedable_sampler=True, data_seed=arguments.data_seed, non_blocking=True
+        ),
     )
     windows = TrainingWindows(clips["train"], extractor.window_samples, data_arguments.crops_per_clip, arguments.seed)
     run = PlainRun(model, tagger, extractor, arguments, accelerator, windows, clips["validation"])
@@ -72,6 +74,7 @@ def main(argv: list[str]) -> None:
         sampler=run.sampler,
         collate_fn=WindowCollator(dataset.problem_type, len(dataset.label_names)),
         num_workers=arguments.dataloader_num_workers,
+        pin_memory=arguments.dataloader_pin_memory,
         drop_last=arguments.dataloader_drop_last,
     )
     model, optimizer, loader = accelerator.prepare(model, make_optimizer(model, tagger, arguments), loader)

@@ -36,7 +36,7 @@ FLOORS = [
     ),
     ("data",),
     ("training", "evaluation", "baselines", "convert"),
-    ("hub", "recipe", "saved_tagger", "tagging", "tag_timeline", "pipeline", "embedder", "explain"),
+    ("hub", "recipe", "saved_tagger", "tagging", "tag_timeline", "read_ahead", "pipeline", "embedder", "explain"),
     (
         "run_report",
         "run_comparison",
@@ -44,6 +44,7 @@ FLOORS = [
         "studies",
         "export",
         "baselines.report",
+        "benchmarks",
         "evaluation_record",
         "embedding_table",
         "prediction_files",
@@ -55,6 +56,8 @@ FLOORS = [
         "study",
         "variant_studies",
         "search",
+        "registration",
+        "help",
         "",
     ),
 ]

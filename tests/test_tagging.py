@@ -87,6 +87,29 @@ def test_waveforms_are_taken_when_their_batch_is_not_full(tagger, songs):
     assert len(list(found)) == 2
 
 
+def test_results_that_are_fetched_late_as_of_an_accelerator_are_the_same(tagger, songs, monkeypatch):
+    at_once = list(tagger.window_probabilities(songs, batch_size=3))
+    launched, fetched, forward = 0, [], tagger.model.forward
+
+    def spy(input_values, **kwargs):
+        nonlocal launched
+        launched += 1
+        return forward(input_values, **kwargs)
+
+    monkeypatch.setattr(tagger.model, "forward", spy)
+    monkeypatch.setattr(tagger, "_copies_late", True)
+    late = []
+    for found in tagger.window_probabilities(songs, batch_size=3):
+        fetched.append(launched)
+        late.append(found)
+    for one, other in zip(at_once, late, strict=True):
+        np.testing.assert_array_equal(one, other)
+    windows = np.cumsum([len(found) for found in at_once])
+    batches = -(-windows[-1] // 3)
+    # The next batch was launched before a recording's last one was fetched; behind the last there is none.
+    assert fetched == [min(-(-int(end) // 3) + 1, batches) for end in windows]
+
+
 def test_attention_without_a_fitted_sharpness_is_softmax_pooling(tagger, songs):
     (windows,) = tagger.window_probabilities(songs[:1])
     weights = np.exp(windows)

@@ -1,8 +1,7 @@
-"""The PCM store: every clip decoded, mixed to mono and resampled once, kept as 16-bit samples in memory-mapped Arrow.
+"""Prepared clips: every clip decoded, mixed to mono and resampled once, then read as 16-bit samples.
 
-This is the only place that decodes for training. A store is one Arrow file a split (and a process), written by
-``datasets``' own ``map``: to a temporary name first, and renamed when it is whole, so that no half store is ever read.
-Its name is a hash of the clips' paths, sizes and times of change, so that a changed file is decoded again.
+This is where training gets its samples; :mod:`~hf_tagger.data.store` keeps them in memory-mapped Arrow files, as they
+are or as FLAC.
 
 A clip that cannot be used becomes a row without samples and with a reason; :func:`prepare_clips` leaves it out, counts
 it, and stops the run only if there are too many.
@@ -19,27 +18,20 @@ from pathlib import Path
 
 import datasets
 import numpy as np
-import pyarrow as pa
-from datasets import Audio, Dataset, Features, Value
+from datasets import Audio, Dataset
 
-from ..arguments import DataArguments
 from ..audio import load_mono, to_pcm16
-from ..errors import AudioDecodingError, DatasetError
+from ..data_arguments import DataArguments
+from ..errors import DatasetError
+from ._flac import read_flac
 from .base import SINGLE_LABEL, SkippedClip, TaggingDatasetDict, examples
+from .shards import encoded_audio
+from .store import open_store
 
 logger = logging.getLogger(__name__)
 
-_STORE_VERSION = 1  # part of a store's name; raise it when decoding or the columns change
-_WRITER_BATCH = 16  # clips a record batch: a few MB each, so that writing needs little memory
-_FEATURES = Features(
-    {
-        "id": Value("string"),
-        "pcm": Value("large_binary"),  # int16 little-endian; large: 16 clips of an hour pass the 2 GB of "binary"
-        "scale": Value("float32"),
-        "num_samples": Value("int64"),
-        "reason": Value("string"),
-    }
-)
+_SAMPLES = ("pcm", "flac")  # columns that a store may keep its samples in
+_PCM_BYTES = 2
 
 
 class PreparedClips:
@@ -47,15 +39,23 @@ class PreparedClips:
 
     Args:
         rows: The split's rows ``id, audio, labels, group``, and ``unknown_labels`` where there are such.
-        store: The store's rows, aligned with ``rows``; without samples (``pcm_store: false``) clips are decoded at
-            every read.
+        store: The store's rows, aligned with ``rows``, with samples in the column ``pcm`` or ``flac``; without samples
+            (``pcm_store: false``) clips are decoded at every read.
         usable: Positions of the usable clips in both.
         sampling_rate: Rate of the samples in Hz.
+        store_folder: The folder of all stores, for what else is computed from the clips.
     """
 
-    def __init__(self, rows: Dataset, store: Dataset, usable: Sequence[int], sampling_rate: int):
+    def __init__(
+        self,
+        rows: Dataset,
+        store: Dataset,
+        usable: Sequence[int],
+        sampling_rate: int,
+        store_folder: Path | None = None,
+    ):
         usable = np.asarray(usable, dtype=np.int64)
-        self.sampling_rate = sampling_rate
+        self.sampling_rate, self.store_folder = sampling_rate, store_folder
         table = rows.select(usable).remove_columns("audio")
         self.ids: list[str] = table["id"][:]
         self.groups: list[str] = table["group"][:]
@@ -68,18 +68,13 @@ class PreparedClips:
         self._positions = usable
         # The store's fingerprint is the hash of its clips' files; which of them are used belongs to it.
         self.fingerprint: str = hashlib.sha256(f"{store._fingerprint} {usable.tolist()}".encode()).hexdigest()
-        self._store = store.select_columns("pcm")
-        self._in_store = store.data.column("pcm").null_count < len(store)
+        self._column = next((name for name in _SAMPLES if name in store.column_names), None)
+        self._store = None if self._column is None else store.select_columns(self._column)
         self._open()
-        self._audio = None if self._in_store else rows.select(usable).cast_column("audio", Audio(decode=False))
+        self._audio = rows.select(usable).cast_column("audio", Audio(decode=False)) if self._column is None else None
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    @property
-    def store_folder(self) -> Path:
-        """The folder of the store, for what else is computed from it."""
-        return Path(self._store.cache_files[0]["filename"]).parent
 
     @property
     def labelled(self) -> list[int]:
@@ -94,34 +89,49 @@ class PreparedClips:
         vars(self).update(state)
         self._open()
 
-    def read(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Samples ``[start:stop]`` of a clip as float32; from the store only these samples are touched."""
-        pcm = self._stored(index) if self._in_store else self._decoded(index)
-        return pcm[start:stop].astype(np.float32) * self._scale[index]
+    def read(self, index: int, start: int = 0, stop: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
+        """Samples ``[start:stop]`` of a clip; from the store only these samples are touched.
+
+        Args:
+            index: Position of the clip.
+            start: First sample.
+            stop: Sample after the last one; None or more than the clip has: to its end.
+            out: Where to write them, float32 of at least as many samples; what lies behind them stays as it is.
+
+        Returns:
+            float32 ``[samples]``: the beginning of ``out`` where that is given, else a new array.
+        """
+        start, stop, _ = slice(start, stop).indices(int(self.num_samples[index]))
+        pcm = self._decoded(index, start, stop) if self._column is None else self._stored(index, start, stop)
+        samples = np.empty(len(pcm), dtype=np.float32) if out is None else out[: len(pcm)]
+        np.copyto(samples, pcm)  # faster than one multiplication from int16, which NumPy does in small buffers
+        return np.multiply(samples, self._scale[index], out=samples)
 
     def _open(self) -> None:
-        """Views into the memory-mapped file: of every record batch the bounds of its clips, in bytes, and its samples.
+        """Views into the memory-mapped files: of every record batch the bounds of its clips, in bytes, and its content.
 
         Arrow's own way to one value (``column[i]``) copies the whole clip.
         """
-        chunks = self._store.data.column("pcm").chunks
+        chunks = self._store.data.column(self._column).chunks if self._column else []
         self._chunk_starts = np.cumsum([0] + [len(chunk) for chunk in chunks])
         self._chunks = []
-        for chunk in chunks if self._in_store else ():
-            _, bounds, samples = chunk.buffers()
+        for chunk in chunks:
+            _, bounds, content = chunk.buffers()
             bounds = np.frombuffer(bounds, dtype=np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
-            self._chunks.append((bounds, np.frombuffer(samples, dtype="<i2")))
+            self._chunks.append((bounds, content))
 
-    def _stored(self, index: int) -> np.ndarray:
+    def _stored(self, index: int, start: int, stop: int) -> np.ndarray:
         position = self._positions[index]
         number = int(np.searchsorted(self._chunk_starts, position, side="right")) - 1
-        bounds, samples = self._chunks[number]
-        first, last = bounds[position - self._chunk_starts[number] :][:2] // samples.itemsize
-        return samples[first:last]
+        bounds, content = self._chunks[number]
+        first, last = bounds[position - self._chunk_starts[number] :][:2].tolist()
+        if self._column == "flac":
+            return read_flac(content.slice(first, last - first), start, stop)
+        return np.frombuffer(content, "<i2", max(stop - start, 0), first + start * _PCM_BYTES)
 
-    def _decoded(self, index: int) -> np.ndarray:
-        # Through 16 bits as well, so that both ways give the same samples to the last bit.
-        return to_pcm16(load_mono(_source(self._audio[index]["audio"]), self.sampling_rate))[0]
+    def _decoded(self, index: int, start: int, stop: int) -> np.ndarray:
+        # Through 16 bits as well, so that all ways give the same samples to the last bit.
+        return to_pcm16(load_mono(encoded_audio(self._audio[index]["audio"]), self.sampling_rate))[0][start:stop]
 
 
 def prepare_clips(
@@ -129,9 +139,12 @@ def prepare_clips(
 ) -> tuple[dict[str, PreparedClips], list[SkippedClip]]:
     """Decodes what is not decoded yet and leaves out what cannot be used.
 
+    Processes of one or several nodes that prepare the same clips at the same time share the work.
+
     Args:
         dataset: Rows ``id, audio, labels, group`` of every split.
-        arguments: ``pcm_store``, ``cache_dir``, ``preprocessing_num_workers`` and ``max_skipped_share`` are read.
+        arguments: ``pcm_store``, ``store_format``, ``cache_dir``, ``preprocessing_num_workers`` and
+            ``max_skipped_share`` are read.
         sampling_rate: Rate of the model in Hz.
 
     Returns:
@@ -142,8 +155,12 @@ def prepare_clips(
             the store cannot be written. The store keeps what was decoded.
     """
     prepared, skipped = {}, list(dataset.skipped)
+    folder = store_folder(arguments)
+    store_format = arguments.store_format if arguments.pcm_store else "lengths"
+    processes = arguments.preprocessing_num_workers or usable_cores()
     for split, rows in dataset.items():
-        store = _build_store(rows, arguments, sampling_rate, split)
+        description = f"Decoding {split} clips to {sampling_rate} Hz"
+        store = open_store(rows, folder, store_format, sampling_rate, processes, description)
         reasons = store["reason"][:]
         usable = [position for position, reason in enumerate(reasons) if reason is None]
         damaged = [position for position, reason in enumerate(reasons) if reason is not None]
@@ -153,7 +170,7 @@ def prepare_clips(
                 SkippedClip(row["id"], split, row["audio"]["path"] or "", reasons[position])
                 for row, position in zip(sources, damaged, strict=True)
             ]
-        prepared[split] = PreparedClips(rows, store, usable, sampling_rate)
+        prepared[split] = PreparedClips(rows, store, usable, sampling_rate, folder)
     _report(dataset, prepared, skipped, arguments)
     if skipped and dataset.problem_type == SINGLE_LABEL and "train" in prepared:
         seen = set(prepared["train"].labels)
@@ -172,73 +189,13 @@ def write_skipped_clips(skipped: Sequence[SkippedClip], path: str | os.PathLike)
 
 
 def store_folder(arguments: DataArguments) -> Path:
-    """Where PCM stores and embeddings are kept."""
+    """Where stores of decoded clips and embeddings are kept."""
     return Path(arguments.cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "hf_tagger").expanduser()
-
-
-def _build_store(rows: Dataset, arguments: DataArguments, sampling_rate: int, split: str) -> Dataset:
-    folder = store_folder(arguments)
-    encoded = rows.select_columns(["id", "audio"]).cast_column("audio", Audio(decode=False))
-    if not len(rows):
-        return Dataset.from_dict({name: [] for name in _FEATURES}, features=_FEATURES)
-    key = _store_key(encoded, sampling_rate, arguments.pcm_store)
-    processes = min(arguments.preprocessing_num_workers or usable_cores(), len(rows))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        store = encoded.map(
-            _decode_row,
-            fn_kwargs={"sampling_rate": sampling_rate, "keep_samples": arguments.pcm_store},
-            remove_columns=["audio"],
-            features=_FEATURES,
-            cache_file_name=str(folder / f"pcm-{key}.arrow"),
-            new_fingerprint=key,
-            load_from_cache_file=True,
-            writer_batch_size=_WRITER_BATCH,
-            num_proc=processes if processes > 1 else None,
-            desc=f"Decoding {split} clips to {sampling_rate} Hz",
-        )
-    # RuntimeError: datasets' word for a decoding process that was killed, for want of memory mostly.
-    except (OSError, RuntimeError, pa.ArrowException) as error:
-        raise DatasetError(
-            f"The PCM store could not be written to {folder}: {error}. The unfinished part is not used. Free some "
-            f"space (an hour of audio takes {sampling_rate * 2 * 3600 / 1e6:.0f} MB), set cache_dir to another disk, "
-            f"or set pcm_store: false."
-        ) from error
-    return store
 
 
 def usable_cores() -> int:
     """Cores that this process may use, which a cluster's scheduler may have limited."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _store_key(encoded: Dataset, sampling_rate: int, keep_samples: bool) -> str:
-    digest = hashlib.sha256(f"{_STORE_VERSION} {sampling_rate} {keep_samples}".encode())
-    for row in encoded:
-        digest.update(f"\n{row['id']}\t".encode())
-        path, content = row["audio"]["path"], row["audio"]["bytes"]
-        if content is not None:
-            digest.update(hashlib.sha256(content).digest())
-        else:
-            try:
-                status = os.stat(path)
-                digest.update(f"{path}\t{status.st_size}\t{status.st_mtime_ns}".encode())
-            except OSError:  # decoding will say why this clip cannot be used
-                digest.update(f"{path}\tunreadable".encode())
-    return digest.hexdigest()[:32]
-
-
-def _decode_row(row: dict, sampling_rate: int, keep_samples: bool) -> dict:
-    try:
-        pcm, scale = to_pcm16(load_mono(_source(row["audio"]), sampling_rate))
-    except AudioDecodingError as error:
-        return {"id": row["id"], "pcm": None, "scale": 0.0, "num_samples": 0, "reason": str(error)}
-    content = pcm.astype("<i2").tobytes() if keep_samples else None
-    return {"id": row["id"], "pcm": content, "scale": scale, "num_samples": len(pcm), "reason": None}
-
-
-def _source(audio: dict) -> str | bytes:
-    return audio["bytes"] if audio["bytes"] is not None else audio["path"]
 
 
 def _report(

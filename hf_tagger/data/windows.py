@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from ..models.windowing import repeat_to_length, window_starts
 from .base import MULTI_LABEL
 from .pcm import PreparedClips
+
+
+class WindowBatch(list):
+    """A batch as PyTorch's loaders know it, a list of items, whose ``input_values`` are the rows of one tensor.
+
+    Args:
+        input_values: float32 ``[B, window_samples]``.
+        further: What else every item holds, ``B`` dictionaries.
+    """
+
+    def __init__(self, input_values: torch.Tensor, further: Iterable[dict]):
+        rows = zip(input_values.unbind(), further, strict=True)
+        super().__init__({"input_values": row, **item} for row, item in rows)
+        self.input_values = input_values
 
 
 class TrainingWindows(Dataset):
@@ -43,16 +57,20 @@ class TrainingWindows(Dataset):
 
         Numbers beyond the length count on from the beginning and cut another window of the same clip.
         """
-        index = int(self.indices[item % len(self.indices)])
-        spare = int(self.clips.num_samples[index]) - self.window_samples
-        start = 0
-        if spare > 0:
-            start = int(np.random.default_rng((self.seed, int(self._epoch), item)).integers(spare + 1))
-        return {
-            "input_values": _window(self.clips, index, start, self.window_samples),
-            "labels": self.clips.labels[index],
-            "unknown_labels": self.clips.unknown_labels[index],
-        }
+        return self.__getitems__([item])[0]
+
+    def __getitems__(self, items: Sequence[int]) -> WindowBatch:
+        """Windows as :meth:`__getitem__` gives them, cut into one tensor; PyTorch's loaders ask for batches here."""
+        indices = self.indices[np.asarray(items) % len(self.indices)].tolist()
+        spare = (self.clips.num_samples[indices] - self.window_samples).tolist()
+        seed, epoch = self.seed, int(self._epoch)
+        starts = [
+            int(np.random.default_rng((seed, epoch, item)).integers(most + 1)) if most > 0 else 0
+            for item, most in zip(items, spare, strict=True)
+        ]
+        windows = _cut(self.clips, indices, starts, self.window_samples)
+        labels, unknown = self.clips.labels, self.clips.unknown_labels
+        return WindowBatch(windows, ({"labels": labels[index], "unknown_labels": unknown[index]} for index in indices))
 
 
 class EvaluationWindows(Dataset):
@@ -85,10 +103,16 @@ class EvaluationWindows(Dataset):
 
     def __getitem__(self, item: int) -> dict:
         """One window: ``input_values`` float32 ``[window_samples]``, and ``clip_index``, its clip's position."""
-        index = int(self.clip_indices[item])
-        last = max(int(self.clips.num_samples[index]) - self.window_samples, 0)
-        start = min(int(self._numbers[item]) * self.hop_samples, last)  # the last window ends with the clip
-        return {"input_values": _window(self.clips, index, start, self.window_samples), "clip_index": index}
+        return self.__getitems__([item])[0]
+
+    def __getitems__(self, items: Sequence[int]) -> WindowBatch:
+        """Windows as :meth:`__getitem__` gives them, cut into one tensor; PyTorch's loaders ask for batches here."""
+        indices = self.clip_indices[items]
+        last = np.maximum(self.clips.num_samples[indices] - self.window_samples, 0)
+        starts = np.minimum(self._numbers[items] * self.hop_samples, last)  # the last window ends with the clip
+        indices = indices.tolist()
+        windows = _cut(self.clips, indices, starts.tolist(), self.window_samples)
+        return WindowBatch(windows, ({"clip_index": index} for index in indices))
 
 
 class WindowCollator:
@@ -103,8 +127,11 @@ class WindowCollator:
         self.problem_type, self.num_labels = problem_type, num_labels
 
     def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
-        """Makes a batch of window dictionaries."""
-        batch = {"input_values": torch.stack([item["input_values"] for item in items])}
+        """Makes a batch of window dictionaries; the tensor of a :class:`WindowBatch` is taken as it is."""
+        if isinstance(items, WindowBatch):
+            batch = {"input_values": items.input_values}
+        else:
+            batch = {"input_values": torch.stack([item["input_values"] for item in items])}
         if "labels" in items[0]:
             labels = [item["labels"] for item in items]
             unknown = [item.get("unknown_labels", ()) for item in items]
@@ -143,6 +170,28 @@ def labels_of(clips: PreparedClips, problem_type: str, num_labels: int) -> np.nd
     return encode_labels(labels, problem_type, num_labels, unknown)
 
 
-def _window(clips: PreparedClips, index: int, start: int, length: int) -> torch.Tensor:
-    samples = torch.from_numpy(clips.read(index, start, start + length))
-    return repeat_to_length(samples, length)
+def _empty_batch(*shape: int) -> torch.Tensor:
+    """A float32 tensor for a batch. In a loader's worker process it lies in memory that the main process shares, as of
+    PyTorch's own collation: what is written there need not be copied again to be handed over."""
+    batch = torch.empty(shape)
+    return batch if get_worker_info() is None else batch.share_memory_()
+
+
+def _cut(clips: PreparedClips, indices: Sequence[int], starts: Sequence[int], length: int) -> torch.Tensor:
+    """Windows of ``length`` samples, float32 ``[B, length]``; clips that end too soon are repeated."""
+    windows = _empty_batch(len(indices), length)
+    for window, index, start in zip(windows.numpy(), indices, starts, strict=True):
+        samples = _read_into(clips, index, start, window)
+        if samples < length:
+            window[:] = repeat_to_length(torch.from_numpy(window[:samples]), length)
+    return windows
+
+
+def _read_into(clips: PreparedClips, index: int, start: int, window: np.ndarray) -> int:
+    """Reads samples ``[start : start + len(window)]`` of a clip into a window; returns how many there are."""
+    stop = start + len(window)
+    if isinstance(clips, PreparedClips):
+        return len(clips.read(index, start, stop, out=window))
+    samples = clips.read(index, start, stop)  # a view of clips makes its samples itself
+    window[: len(samples)] = samples
+    return len(samples)

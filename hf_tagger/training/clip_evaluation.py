@@ -19,6 +19,7 @@ from ..data.windows import WindowCollator, labels_of
 from ..errors import HfTaggerError
 from ..evaluation.metrics import TaggingMetrics
 from .forks import let_threads_settle_before_forks
+from .late_copies import copied_late
 
 _SMALLEST_PROBABILITY = 1e-7  # keeps the logarithm of the clip loss finite
 _SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)
@@ -51,16 +52,28 @@ class ClipEvaluation:
         self.problem_type, self.num_labels = config.problem_type, config.num_labels
         self.collator = WindowCollator(self.problem_type, self.num_labels)
         self.metrics = TaggingMetrics(self.problem_type)
+        self._kept: DataLoader | None = None
 
     def dataloader(self, clips: PreparedClips) -> DataLoader:
-        """Batches of this process's evaluation windows; not prepared by Accelerate, which would repeat some."""
-        return DataLoader(
+        """Batches of this process's evaluation windows; not prepared by Accelerate, which would repeat some.
+
+        With ``dataloader_persistent_workers`` the same clips are asked for by the same processes again, as long as no
+        others come between.
+        """
+        arguments = self.arguments
+        if self._kept is not None and self._kept.dataset.clips is clips:
+            return self._kept
+        loader = DataLoader(
             self.windows(clips, self.accelerator.process_index),
-            batch_size=self.arguments.per_device_eval_batch_size,
+            batch_size=arguments.per_device_eval_batch_size,
             collate_fn=self.collator,
-            num_workers=self.arguments.dataloader_num_workers,
-            pin_memory=self.arguments.dataloader_pin_memory,
+            num_workers=arguments.dataloader_num_workers,
+            pin_memory=arguments.dataloader_pin_memory,
+            persistent_workers=arguments.dataloader_persistent_workers,
+            prefetch_factor=arguments.dataloader_prefetch_factor,
         )
+        self._kept = loader if arguments.dataloader_persistent_workers else None
+        return loader
 
     def run(
         self, model: torch.nn.Module, dataloader: DataLoader, on_step: Callable[[], None] = lambda: None
@@ -86,15 +99,9 @@ class ClipEvaluation:
         self._share_buffers(model)
         sums = torch.zeros(len(clips), self.num_labels, dtype=torch.float64)
         counts = torch.zeros(len(clips), dtype=torch.float64)
-        for batch, counted in self._batches(dataloader, clips):
-            clip_index = batch.pop("clip_index")
-            batch = {name: value.to(self.accelerator.device, non_blocking=True) for name, value in batch.items()}
-            with torch.no_grad(), self.accelerator.autocast():
-                logits = self.outputs(model, batch).logits  # [B, C]
-            if counted:
-                sums.index_add_(0, clip_index, self._probabilities(logits))
-                counts.index_add_(0, clip_index, torch.ones(len(clip_index), dtype=torch.float64))
-            on_step()
+        for clip_index, logits in copied_late(self._logits(model, dataloader, clips, on_step)):
+            sums.index_add_(0, clip_index, self._probabilities(logits))
+            counts.index_add_(0, clip_index, torch.ones(len(clip_index), dtype=torch.float64))
         if self.accelerator.num_processes > 1:
             together = torch.cat([sums, counts[:, None]], dim=1)
             together = self.accelerator.reduce(together.to(self.accelerator.device), reduction="sum").cpu()
@@ -116,6 +123,19 @@ class ClipEvaluation:
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, src=0)
 
+    def _logits(
+        self, model: torch.nn.Module, dataloader: DataLoader, clips: PreparedClips, on_step: Callable[[], None]
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Of every batch that counts the clips' positions ``[B]`` and the logits float32 ``[B, C]`` on the device."""
+        for batch, counted in self._batches(dataloader, clips):
+            clip_index = batch.pop("clip_index")
+            batch = {name: value.to(self.accelerator.device, non_blocking=True) for name, value in batch.items()}
+            with torch.no_grad(), self.accelerator.autocast():
+                logits = self.outputs(model, batch).logits
+            if counted:
+                yield clip_index, logits.detach().float()
+            on_step()
+
     def _batches(self, dataloader: DataLoader, clips: PreparedClips) -> Iterator[tuple[dict, bool]]:
         """This process's batches; a sharded model makes all processes take the same number of steps, so the rest are
         filled up with one batch that is not counted."""
@@ -133,7 +153,7 @@ class ClipEvaluation:
                 yield dict(last), False
 
     def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        logits = logits.detach().float().cpu().double()  # on the CPU: not every accelerator knows float64
+        logits = logits.double()  # on the CPU: not every accelerator knows float64
         return logits.sigmoid() if self.problem_type == MULTI_LABEL else logits.softmax(dim=-1)
 
     def _score(self, clips: PreparedClips, probabilities: np.ndarray) -> tuple[np.ndarray | None, dict]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 from ..arguments import DataArguments, ModelArguments, TaggingArguments
 from ..data.pcm import PreparedClips, store_folder
-from ..data.windows import EvaluationWindows, TrainingWindows
+from ..data.windows import EvaluationWindows, TrainingWindows, WindowBatch
 from ..models.windowed_classification import TaggerOutput
 from .embeddings import EmbeddingHead, EmbeddingStore, why_not_kept
 from .trained_part import choose_trained_part
@@ -95,6 +96,7 @@ class EmbeddingTrainer(TaggingTrainer):
         self._extractor = feature_extractor
         self._embeddings = {part.fingerprint: store.embeddings(part, split) for split, part in clips.items() if part}
         args.dataloader_num_workers = 0  # rows of a file: handing them between processes would take longer
+        args.dataloader_persistent_workers, args.dataloader_prefetch_factor = False, None
         args.gradient_checkpointing = False  # no layer of the encoder is computed any more
         super().__init__(
             model=EmbeddingHead(model),
@@ -149,10 +151,14 @@ class _EmbeddedWindows(Dataset):
 
     def __getitem__(self, item: int) -> dict:
         """``input_values`` float32 ``[hidden]`` or ``[layers + 1, hidden]``, and labels or ``clip_index``."""
-        position = self.positions[item]
-        clip = int(self.windows.clip_indices[position])
-        embedding = torch.from_numpy(np.array(self.embeddings[self.windows.rows[position]]))
-        if self.with_labels:
-            labels, unknown = self.clips.labels[clip], self.clips.unknown_labels[clip]
-            return {"input_values": embedding, "labels": labels, "unknown_labels": unknown}
-        return {"input_values": embedding, "clip_index": clip}
+        return self.__getitems__([item])[0]
+
+    def __getitems__(self, items: Sequence[int]) -> WindowBatch:
+        """The same of several windows, in one tensor."""
+        positions = self.positions[items]
+        embeddings = torch.from_numpy(np.asarray(self.embeddings[self.windows.rows[positions]]))
+        clips = self.windows.clip_indices[positions].tolist()
+        if not self.with_labels:
+            return WindowBatch(embeddings, ({"clip_index": clip} for clip in clips))
+        labels, unknown = self.clips.labels, self.clips.unknown_labels
+        return WindowBatch(embeddings, ({"labels": labels[clip], "unknown_labels": unknown[clip]} for clip in clips))

@@ -33,6 +33,7 @@ from ..errors import HfTaggerError
 from ..models import WaveformFeatureExtractor, WindowedEncoderClassification
 from ..models.input_features import input_features
 from .checkpoints import is_head
+from .late_copies import copied_late
 from .precision import mixed_precision
 
 # Their models pool by a plain mean (or AST's two tokens), because their inputs have no padding.
@@ -220,14 +221,19 @@ class EmbeddingStore:
         self._wait()
         start = np.load(path, mmap_mode="r").offset
         loader = DataLoader(
-            windows, self.batch_size, collate_fn=WindowCollator(MULTI_LABEL, 0), num_workers=self.num_workers
+            windows,
+            self.batch_size,
+            collate_fn=WindowCollator(MULTI_LABEL, 0),
+            num_workers=self.num_workers,
+            pin_memory=self.model.device.type == "cuda",
         )
+        computed = ((None, self._embed(batch["input_values"]).float()) for batch in loader)
         rows = iter(windows.rows.tolist())
         bar = tqdm(total=len(windows), desc=f"Embedding {name} windows", unit="window", disable=rank != 0)
         # Written, not memory-mapped: on a full disk a write is an error, a mapped page kills the process.
         with bar, open(path, "r+b") as file:
-            for batch in loader:
-                embedded = self._embed(batch["input_values"]).float().cpu().numpy()
+            for _, embedded in copied_late(computed):
+                embedded = embedded.numpy()
                 if not np.isfinite(embedded).all():
                     raise HfTaggerError("The encoder's outputs are NaN or infinite. Compute without fp16.")
                 for embedding in embedded:
@@ -238,7 +244,7 @@ class EmbeddingStore:
 
     def _embed(self, windows: torch.Tensor) -> torch.Tensor:
         device = self.model.device
-        features = self._features(windows.to(device))  # outside of autocast, as in training
+        features = self._features(windows.to(device, non_blocking=True))  # outside of autocast, as in training
         with mixed_precision(device.type, self.mixed_precision):
             return window_embeddings(self.model, features)
 

@@ -11,12 +11,13 @@ import torch
 from torch import nn
 from torch.nn.functional import logsigmoid
 
-from ..data.base import MULTI_LABEL
+from ..data.base import MULTI_LABEL, SINGLE_LABEL
 from ..data.pcm import PreparedClips
 from ..data.windows import labels_of
 from ..errors import RecipeError
 from ..loss_arguments import LossArguments
 from ..models.windowed_classification import classification_loss
+from .mixing import soft_labels
 
 _SMALLEST = torch.finfo(torch.float32).tiny  # as the base of a power: at 0 the gradient of x^γ is infinite for γ < 1
 
@@ -230,7 +231,7 @@ class SingleLabelLoss(LabelsLoss):
     def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """``[B]``, and which clips are known ``[B]``."""
         if labels.ndim == 1:
-            labels = nn.functional.one_hot(labels.long(), logits.shape[1])
+            labels = soft_labels(labels, SINGLE_LABEL, logits.shape[1])
         _check_shape(labels, logits.shape)
         known = ~labels.isnan().any(dim=1)
         weighted = self.weights * labels.float().masked_fill(~known[:, None], 0)  # [B, C]

@@ -77,6 +77,7 @@ class PlainRun:
         args.metric_for_best_model = args.metric_for_best_model or DEFAULT_METRIC[tagger.config.problem_type]
         check_training(model, args, len(windows))
         warn_of_push(args)
+        args.dataloader_pin_memory &= torch.accelerator.is_available()
         self.state = TrainerState(epoch=0.0)
         self.sampler = balanced_sampler(windows, args)
         self.model.to(accelerator.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -11,7 +10,7 @@ import torch
 from peft import PeftModel
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
+from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, SchedulerType
 from transformers.utils import ModelOutput
 
@@ -26,14 +25,13 @@ from .memory_format import match_memory_format
 from .optimizer import make_optimizer
 from .optimizer_phases import PhaseStart, phase_schedule
 from .preemption import StopOnSignal
+from .progress import LossScale, Progress
 from .push_check import warn_of_push
 from .sampling import balanced_sampler
 from .training_checks import check_training
 from .unfreezing import GradualUnfreezing
 from .weight_average import WeightAverage
 from .window_loss import WindowLoss
-
-logger = logging.getLogger(__name__)
 
 
 class TaggingTrainer(Trainer):
@@ -76,6 +74,7 @@ class TaggingTrainer(Trainer):
         if eval_dataset is None:
             args.eval_strategy = IntervalStrategy.NO
         args.dataloader_pin_memory &= torch.accelerator.is_available()
+        args.accelerator_config.non_blocking |= args.dataloader_pin_memory  # a pinned batch need not be waited for
         super().__init__(
             model=model,
             args=args,
@@ -91,7 +90,8 @@ class TaggingTrainer(Trainer):
         self.evaluation = ClipEvaluation(self.accelerator, args, config, self._evaluation_windows, self._outputs)
         self._features = input_features(feature_extractor)
         self.average: WeightAverage | None = None
-        self._overflowed_steps = 0
+        self.loss_scale = LossScale()
+        self._operations: dict[torch.Size, int] = {}
         if train_dataset is None:
             return
         if eval_dataset is not None:
@@ -104,7 +104,7 @@ class TaggingTrainer(Trainer):
                     )
         self._unfreeze_layers_per_epoch = unfreeze_layers_per_epoch
         self._sampler = balanced_sampler(train_dataset, args)
-        self.add_callback(_Progress(self, train_dataset))
+        self.add_callback(Progress(self, train_dataset))
         self.add_callback(StopOnSignal())
         if args.optimizer_phases is not None:
             self.add_callback(PhaseStart(self))
@@ -119,6 +119,7 @@ class TaggingTrainer(Trainer):
         """
         args = self.args
         self.tagger = model.get_base_model() if isinstance(model, PeftModel) else model
+        self._operations.clear()
         self.window_loss = WindowLoss(self.tagger, self.processing_class, args, self.train_dataset.clips, frozen)
         self.average = None if args.ema_decay is None else WeightAverage(model, args.ema_decay)
         for callback in (GradualUnfreezing, EarlyStoppingCallback):
@@ -145,13 +146,20 @@ class TaggingTrainer(Trainer):
         loss, outputs = self.window_loss(model, inputs, self._training_outputs())
         return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
 
+    def floating_point_ops(self, inputs: dict[str, torch.Tensor]) -> int:
+        """As of transformers, which counts the model's weights anew at every step; a shape of batches needs it once."""
+        shape = inputs["input_values"].shape
+        if shape not in self._operations:
+            self._operations[shape] = super().floating_point_ops(inputs)
+        return self._operations[shape]
+
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
         """Adds to the training loss its parts that are not the labels' loss, and how fp16's loss scaling fares."""
         if "loss" in logs:
             logs |= self.window_loss.further_losses()
             if self.accelerator.scaler is not None:
-                logs["loss_scale"] = self.accelerator.scaler.get_scale()
-                logs["overflowed_steps"] = self._overflowed_steps
+                logs["loss_scale"] = self.loss_scale.read()
+                logs["overflowed_steps"] = self.loss_scale.overflowed_steps
         super().log(logs, *args, **kwargs)
 
     def get_eval_dataloader(self, eval_dataset: PreparedClips | None = None) -> DataLoader:
@@ -238,51 +246,6 @@ class TaggingTrainer(Trainer):
             check_selectable(self.evaluation.metrics.compute(predictions=guesses, references=references), metric)
         except ValueError as error:
             raise DatasetError(str(error)) from error
-
-
-class _Progress(TrainerCallback):
-    """Tells data, sampler, augmentation and the average of the weights how far training is.
-
-    Accelerate tells the data set the epoch too, but neither in an epoch that is resumed in its middle nor with several
-    processes (seen with 1.15: ``DataLoaderShard.set_epoch`` stops at the sampler).
-    """
-
-    def __init__(self, trainer: TaggingTrainer, dataset: Dataset):
-        self.trainer, self.dataset = trainer, dataset
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        for part in (self.dataset, self.trainer._sampler):
-            if hasattr(part, "set_epoch"):
-                part.set_epoch(int(state.epoch or 0))
-
-    def on_step_begin(self, args, state, control, **kwargs):
-        self.trainer.window_loss.begin_step(state.global_step)
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        if self.trainer.accelerator.scaler is not None:
-            self.loss_scale = self.trainer.accelerator.scaler.get_scale()
-
-    def on_optimizer_step(self, args, state, control, **kwargs):
-        # By the scale: accelerate's optimizer_step_was_skipped does not see what fused optimizers skip by themselves.
-        if self.trainer.accelerator.scaler is None:
-            return
-        before, self.loss_scale = self.loss_scale, self.trainer.accelerator.scaler.get_scale()
-        if self.loss_scale < before:
-            self.trainer._overflowed_steps += 1
-            logger.warning(
-                "Step %d was skipped: gradients overflowed in fp16; the loss scale is now %g.",
-                state.global_step + 1,
-                self.loss_scale,
-            )
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if self.trainer.average is not None:
-            self.trainer.average.update(state.global_step)
-
-    def on_train_end(self, args, state, control, **kwargs):
-        if self.trainer.average is not None:  # no best checkpoint was loaded: the last average is the result
-            self.trainer.average.swap()
-            self.trainer.average = None
 
 
 def _plateau_follows_the_metric(args: TaggingArguments) -> None:

@@ -57,7 +57,7 @@ def test_the_store_gives_the_samples_of_the_files(tmp_path):
 def test_samples_are_read_from_the_memory_mapped_file_without_a_copy(tmp_path):
     write_clips(tmp_path)
     clips, _ = prepare(tmp_path, NAMES)
-    view = clips["train"]._stored(3)
+    view = clips["train"]._stored(3, 0, 48_000)
     assert not view.flags.owndata
     assert not view.flags.writeable  # a file mapped for reading, not memory of ours
 
@@ -77,14 +77,14 @@ def test_decoding_on_the_fly_gives_the_same_samples_as_the_store(tmp_path):
     for split in stored:
         for index in range(len(stored[split])):
             np.testing.assert_array_equal(stored[split].read(index, 10, 5_000), live[split].read(index, 10, 5_000))
-    sizes = sum(file.stat().st_size for file in (tmp_path / "store").iterdir())
+    sizes = sum(file.stat().st_size for file in (tmp_path / "store").rglob("*") if file.is_file())
     assert sizes < 2 * stored["train"].num_samples.sum() * 3  # the second store holds no samples
 
 
 def test_the_second_run_decodes_nothing(tmp_path, monkeypatch):
     write_clips(tmp_path)
     prepare(tmp_path, NAMES, preprocessing_num_workers=1)
-    monkeypatch.setattr("hf_tagger.data.pcm.load_mono", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("hf_tagger.data.shards.load_mono", lambda *_: pytest.fail("decoded again"))
     clips, _ = prepare(tmp_path, NAMES, preprocessing_num_workers=1)
     assert len(clips["train"]) == 4
 
@@ -163,7 +163,7 @@ def test_a_disk_that_fills_up_leaves_no_half_store(tmp_path):
         sys.path.insert(0, {str(os.path.dirname(__file__))!r})
         from test_pcm import prepare
         from hf_tagger.errors import DatasetError
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
         try:
             prepare(Path({str(tmp_path)!r}), [f"{{n}}.wav" for n in range(40)], preprocessing_num_workers=1)
         except DatasetError as error:
@@ -174,7 +174,8 @@ def test_a_disk_that_fills_up_leaves_no_half_store(tmp_path):
     assert finished.returncode == 7, finished.stderr
     assert "could not be written" in finished.stdout
     assert "cache_dir" in finished.stdout
-    assert not list((tmp_path / "store").glob("pcm-*"))
+    assert not list((tmp_path / "store").glob("pcm-*/*.arrow"))
+    assert not list((tmp_path / "store").glob("pcm-*/*.partial"))
     clips, skipped = prepare(tmp_path, [f"{number}.wav" for number in range(40)])
     assert skipped == []
     assert clips["train"].num_samples.tolist() == [5 * RATE] * 38

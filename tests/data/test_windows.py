@@ -4,6 +4,7 @@ import torch
 from datasets import Dataset, Value
 
 from hf_tagger.data.base import MULTI_LABEL, SINGLE_LABEL
+from hf_tagger.data.clip_views import CroppedClips
 from hf_tagger.data.pcm import PreparedClips
 from hf_tagger.data.windows import EvaluationWindows, TrainingWindows, WindowCollator
 
@@ -131,3 +132,101 @@ def test_numbers_beyond_the_length_cut_other_windows_of_the_same_clips():
         crops = [windows[item + repetition * len(windows)] for repetition in range(4)]
         assert {crop["labels"] for crop in crops} == {item}
         assert len({float(crop["input_values"][0]) for crop in crops}) == 4
+
+
+def batches(dataset, numbers, size=3, **options):
+    """What a loader makes of windows with these numbers."""
+    collator = WindowCollator(MULTI_LABEL, 4)
+    return list(torch.utils.data.DataLoader(dataset, size, sampler=numbers, collate_fn=collator, **options))
+
+
+def scaled_clips():
+    labels, unknown = [[0, 3], [], [1], [2]], [[], [1, 2], [], [0]]
+    return ramp_clips([100, 25, 7, 60], labels, scale=1 / 3, unknown_labels=unknown)
+
+
+def one_after_the_other(windows, numbers):
+    """The windows of a training, cut by hand."""
+    clips, cut = windows.clips, []
+    for number in numbers:
+        index = int(windows.indices[number % len(windows)])
+        spare = int(clips.num_samples[index]) - windows.window_samples
+        draws = np.random.default_rng((windows.seed, int(windows._epoch), number))
+        start = int(draws.integers(spare + 1)) if spare > 0 else 0
+        cut.append(np.resize(clips.read(index)[start : start + windows.window_samples], windows.window_samples))
+    return np.stack(cut)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_batch_holds_the_very_windows_that_are_cut_one_by_one(workers, kept):
+    windows = TrainingWindows(scaled_clips(), window_samples=20, crops_per_clip=2, seed=5)
+    numbers = [3, 0, 5, 2, 7, 4, 8 + 5, 16 + 5, 1]  # numbers beyond the length are repetitions of balanced sampling
+    for epoch in (0, 3):
+        windows.set_epoch(epoch)
+        made = batches(windows, numbers, num_workers=workers, persistent_workers=kept and workers > 0)
+        together = torch.cat([batch["input_values"] for batch in made])
+        assert together.dtype == torch.float32
+        assert together.numpy().tobytes() == one_after_the_other(windows, numbers).tobytes()
+        single = [windows[number] for number in numbers]
+        assert together.equal(torch.stack([item["input_values"] for item in single]))
+        labels = torch.cat([batch["labels"] for batch in made])
+        assert labels.nan_to_num(9).equal(WindowCollator(MULTI_LABEL, 4)(single)["labels"].nan_to_num(9))
+        assert labels.isnan().any()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_batch_of_evaluation_windows_holds_the_very_windows_that_are_cut_one_by_one(workers):
+    windows = EvaluationWindows(scaled_clips(), window_samples=20, hop_samples=15)
+    made = batches(windows, range(len(windows)), size=4, num_workers=workers)
+    single = [windows[item] for item in range(len(windows))]
+    assert torch.cat([batch["input_values"] for batch in made]).equal(
+        torch.stack([item["input_values"] for item in single])
+    )
+    assert torch.cat([batch["clip_index"] for batch in made]).tolist() == [item["clip_index"] for item in single]
+    assert windows.clip_indices.tolist() == [item["clip_index"] for item in single]
+
+
+def test_a_batch_is_one_tensor_that_is_not_stacked_again(monkeypatch):
+    windows = TrainingWindows(scaled_clips(), window_samples=20)
+    batch = windows.__getitems__([2, 0, 1])
+    assert batch.input_values.shape == (3, 20)
+    rows = [item["input_values"].data_ptr() for item in batch]
+    assert rows == [batch.input_values[row].data_ptr() for row in range(3)]
+    assert WindowCollator(MULTI_LABEL, 4)(batch)["input_values"] is batch.input_values
+    # Any other list of items is as good, such as a part of a batch, or what a loader of one's own collates.
+    assert WindowCollator(MULTI_LABEL, 4)(batch[1:])["input_values"].equal(batch.input_values[1:])
+    assert torch.utils.data.default_collate([{"input_values": item["input_values"]} for item in batch])[
+        "input_values"
+    ].equal(batch.input_values)
+
+
+def test_a_batch_from_a_worker_lies_in_shared_memory():
+    windows = TrainingWindows(scaled_clips(), window_samples=20)
+    (batch,) = batches(windows, [0, 1, 2], num_workers=1)
+    assert batch["input_values"].is_shared()
+    assert not windows.__getitems__([0, 1]).input_values.is_shared()
+
+
+def test_spawned_workers_cut_the_same_windows():
+    windows = TrainingWindows(scaled_clips(), window_samples=20, seed=5)
+    windows.set_epoch(2)
+    (own,) = batches(windows, [3, 1, 2])
+    (spawned,) = batches(windows, [3, 1, 2], num_workers=1, multiprocessing_context="spawn")
+    assert spawned["input_values"].equal(own["input_values"])
+
+
+def test_a_batch_of_a_view_of_clips_is_cut_of_what_the_view_reads():
+    clips = scaled_clips()
+    view = CroppedClips(clips, 2.5, 0.5)  # 25 samples
+    windows = EvaluationWindows(view, window_samples=20, hop_samples=20)
+    batch = windows.__getitems__(range(len(windows)))
+    read = np.stack([np.resize(view.read(2), 20), view.read(3, 0, 20), view.read(3, 5, 25)])
+    assert np.array_equal(batch.input_values[-3:].numpy(), read)
+
+
+def test_a_clip_without_samples_cannot_be_repeated():
+    view = CroppedClips(ramp_clips([30]), 2.0, 0.0)
+    view.read = lambda index, start=0, stop=None: np.empty(0, dtype=np.float32)
+    with pytest.raises(ValueError, match="holds no samples"):
+        EvaluationWindows(view, 20, 20).__getitems__([0])

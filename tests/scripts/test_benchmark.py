@@ -1,15 +1,119 @@
-"""What scripts/benchmark.py prints; the numbers themselves are the machine's."""
+"""What scripts/benchmark.py measures and writes; the numbers themselves are the machine's."""
 
-import re
+import json
 
+import pytest
 from script_runner import load_script
 
+from hf_tagger.benchmarks import benchmark_names
+from hf_tagger.errors import HfTaggerError
 
-def test_the_filterbanks_are_compared_within_one_run(capsys):
-    load_script("benchmark").main(["features", "--seconds", "0.01"])
-    lines = capsys.readouterr().out.splitlines()
-    stock, ours = (next(line for line in lines if name in line) for name in ("ASTFeatureExtractor", "batched"))
-    milliseconds = [float(re.search(r"([\d.]+) ms", line)[1]) for line in (stock, ours)]
-    assert re.search(r"1\.0 x", stock)
-    ratio = float(re.search(r"([\d.]+) x", ours)[1])
-    assert abs(ratio - milliseconds[0] / milliseconds[1]) < 0.1 * ratio
+
+@pytest.fixture
+def benchmark(tmp_path, capsys):
+    """Runs a benchmark; returns its rows as they are written, and what it printed."""
+
+    def run(name, *options):
+        path = tmp_path / f"{name}.json"
+        load_script("benchmark").main([name, *options, "--output", str(path)])
+        return json.loads(path.read_text()), capsys.readouterr().out
+
+    return run
+
+
+def by_way(rows, **where):
+    return {row["way"]: row for row in rows if all(row[name] == value for name, value in where.items())}
+
+
+def test_the_filterbanks_are_compared_within_one_run_and_have_equal_values(benchmark):
+    content, printed = benchmark("features", "--seconds", "0", "--clip_seconds", "1", "--batch_size", "2")
+    for spectrogram, stock in (
+        ("AST's filterbank", "ASTFeatureExtractor"),
+        ("mel spectrogram, dB", "librosa"),
+        ("constant-Q transform, dB", "librosa"),
+    ):
+        rows = by_way(content["rows"], spectrogram=spectrogram)
+        ratio = rows[stock]["ms a clip"] / rows["ours, batched"]["ms a clip"]
+        assert rows["ours, batched"]["times stock"] == pytest.approx(ratio)
+        assert rows[stock]["times stock"] == 1
+        assert rows["ours, batched"]["difference (median)"] < 0.01
+        assert f"| {spectrogram}" in printed
+
+
+def test_results_name_command_machine_and_date_but_not_the_host(benchmark):
+    content, _ = benchmark("features", "--seconds", "0", "--clip_seconds", "1", "--batch_size", "1")
+    assert content["command"].startswith("python scripts/benchmark.py features --seconds 0")
+    assert content["machine"]["cores"] >= 1
+    assert content["machine"]["transformers"].startswith("5.")
+    assert len(content["date"]) == len("2026-11-22")
+    assert "node" not in content["machine"]
+
+
+def test_training_input_is_read_from_files_and_from_both_stores(benchmark):
+    options = ["--formats", "wav", "mp3", "--clips", "4", "--clip_seconds", "2", "--window_seconds", "1"]
+    content, _ = benchmark("input", *options, "--workers", "0", "--batch_size", "4", "--seconds", "0.01")
+    rows = by_way(content["rows"], workers=0)
+    assert set(rows) == {
+        *(f"{way}, {suffix}" for way in ("stock", "ours without a store") for suffix in ("wav", "mp3")),
+        "store, 16-bit samples",
+        "store, FLAC",
+        "store + filterbank",
+        "limit: windows out of memory",
+    }
+    stock = rows["stock, wav"]
+    assert stock["times stock"] == 1
+    for row in rows.values():
+        assert row["times stock"] == pytest.approx(row["windows per second"] / stock["windows per second"])
+
+
+def test_training_is_told_as_a_share_of_the_limit_with_memory_and_utilisation(benchmark):
+    options = ["--models", "short_cnn", "--batch_size", "2", "--steps", "1", "--rounds", "1", "--device", "cpu"]
+    more = ["--clips", "4", "--clip_seconds", "6", "--workers", "0", "--threads", "1", "--precisions", "fp32", "bf16"]
+    content, _ = benchmark("train", *options, *more)
+    for precision in ("fp32", "bf16"):
+        rows = by_way(content["rows"], precision=precision)
+        assert list(rows) == ["limit", "ours", "stock"]
+        assert rows["limit"]["share of the limit"] == 1
+        for row in rows.values():
+            share = row["windows per second"] / rows["limit"]["windows per second"]
+            assert row["share of the limit"] == pytest.approx(share)
+            assert 0 < row["MFU"] < 2
+            assert row["peak memory (GiB)"] > 0.1
+
+
+def test_a_song_and_many_clips_are_tagged_in_all_ways(benchmark, tmp_path):
+    options = ["--models", "short_cnn", "--song_seconds", "8", "--clips", "2", "--clip_seconds", "2", "--seconds", "0"]
+    content, _ = benchmark("inference", *options, "--device", "cpu", "--threads", "1")
+    for what, seconds in (("song of 8 s", 8), ("2 clips of 2 s", 4)):
+        rows = by_way(content["rows"], what=what)
+        assert set(rows) == {"ours", "stock, window by window", "limit: model alone"}
+        for row in rows.values():
+            assert row["times real time"] * row["seconds"] == pytest.approx(seconds, rel=0.1)
+
+
+def test_many_clips_are_prepared_by_any_number_of_processes(benchmark):
+    options = ["--clips", "20", "--files", "2", "--clip_seconds", "1", "--format", "wav", "--processes", "1"]
+    content, _ = benchmark("scale", *options, "--sampling_rate", "8000")
+    (row,) = content["rows"]
+    assert [row["clips"], row["processes"]] == [20, 1]
+    assert 1 < row["store (GB)"] / (20 * 16_000 / 1e9) < 1.3  # two bytes a sample, and what Arrow writes besides
+    assert row["clips a second"] == pytest.approx(20 / row["preparing (s)"])
+
+
+@pytest.mark.slow
+def test_starts_are_told_as_a_multiple_of_the_libraries_import(benchmark):
+    rows = {row["start"]: row for row in benchmark("startup", "--seconds", "0")[0]["rows"]}
+    base = rows["import transformers, torch"]
+    assert base["ratio"] == 1
+    script = rows["scripts/finetune.py --help"]
+    assert script["ratio"] == pytest.approx(script["seconds"] / base["seconds"])
+
+
+def test_unknown_benchmarks_and_devices_are_said(benchmark):
+    assert benchmark_names() == ["features", "inference", "input", "scale", "startup", "train"]
+    with pytest.raises(HfTaggerError, match="There is no benchmark 'trian'; there are features, inference"):
+        benchmark("trian")
+    with pytest.raises(HfTaggerError, match="--device nowhere cannot be used here"):
+        benchmark("train", "--device", "nowhere")
+    with pytest.raises(HfTaggerError, match=r"--song .*missing\.mp3"):
+        benchmark("input", "--song", "missing.mp3")

@@ -47,16 +47,17 @@ printf '%s\\n' "$@" >"$FAKE_SLURM/arguments"
 exit "$STATUS"
 """
 
-# Every process of a run notes what it moves to its place: datasets writes a store beside it first.
+# Every process of a run notes what it moves to its place: a shard of a store is written beside it first.
 NOTE_MOVES = """
-import os, shutil
-move = shutil.move
-def noted(source, target, *arguments, **options):
-    if os.path.basename(str(target)).startswith("pcm-"):
+import os
+replace = os.replace
+def noted(source, target, **options):
+    folder, name = os.path.split(target)
+    if os.path.basename(folder).startswith("pcm-"):
         with open(os.environ["MOVES"], "a") as file:
-            file.write(f"{os.environ.get('RANK')} {os.path.basename(str(target))}\\n")
-    return move(source, target, *arguments, **options)
-shutil.move = noted
+            file.write(f"{os.environ.get('RANK')} {os.path.basename(folder)}/{name}\\n")
+    return replace(source, target, **options)
+os.replace = noted
 """
 
 
@@ -243,7 +244,7 @@ def test_a_run_that_is_interrupted_is_requeued_and_finishes_at_the_second_start(
     assert cluster.requeued == [cluster.job]  # once
     assert (run / "metrics.json").exists()
     assert {path: path.stat().st_mtime_ns for path in written} == written  # it went on, not again
-    stores = [path.name for path in (tmp_path / "cache").glob("pcm-*.arrow")]
+    stores = [f"{path.parent.name}/{path.name}" for path in (tmp_path / "cache").glob("pcm-*/*.arrow")]
     writer = "None" if nodes == 1 else "0"  # one process knows no ranks
     moves = (tmp_path / "moves").read_text().splitlines()
     assert sorted(moves) == sorted(f"{writer} {name}" for name in stores)  # by the first node for both

@@ -85,9 +85,9 @@ def undisturbed(tmp_path_factory):
 
 def test_the_prepared_clips_are_written_once(undisturbed):
     moves = (undisturbed / "moves").read_text().splitlines()
-    stores = {path.name for path in (undisturbed / "cache").glob("pcm-*.arrow")}
-    assert len(stores) == 3  # training, validation, test
-    assert sorted(moves) == sorted(f"0 {name}" for name in stores)
+    shards = [f"{path.parent.name}/{path.name}" for path in (undisturbed / "cache").glob("pcm-*/*.arrow")]
+    assert len({shard.split("/")[0] for shard in shards}) == 3  # training, validation, test
+    assert sorted(moves) == sorted(f"0 {shard}" for shard in shards)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""Benchmarks: what stands between the data and the model, one module each; ``scripts/benchmark.py`` runs them.
+
+Every comparison is made within one run, in turns, between three ways: ours; the stock way, which is that of
+transformers' own example for audio classification (``datasets``' ``Audio``, ``set_transform``, the stock feature
+extractor; its pipeline called window by window); and the limit, the model on a tensor that already lies on the device.
+
+A module of this folder without a leading underscore is a benchmark: ``add_arguments(parser)`` and
+``measure(options) -> Results``. There is no other list.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+from types import ModuleType
+
+from ._results import Results
+
+
+def benchmark_names() -> list[str]:
+    """Names of the benchmarks, as ``scripts/benchmark.py`` takes them."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def run_benchmark(argv: list[str]) -> tuple[Results, argparse.Namespace]:
+    """Runs ``NAME --option value …``.
+
+    Args:
+        argv: The benchmark's name and its options.
+
+    Returns:
+        What was measured, and the options.
+
+    Raises:
+        HfTaggerError: For options that are not possible on this machine.
+        SystemExit: For unknown options, and for ``--help``.
+    """
+    benchmark: ModuleType = importlib.import_module(f".{argv[0]}", __package__)
+    parser = argparse.ArgumentParser(
+        prog=f"scripts/benchmark.py {argv[0]}",
+        description=benchmark.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    benchmark.add_arguments(parser)
+    parser.add_argument("--output", help="JSON file for the results; default: runs/benchmarks/NAME.json")
+    options = parser.parse_args(argv[1:])
+    return benchmark.measure(options), options

@@ -1,0 +1,139 @@
+"""Training steps: ours from the store, the stock Trainer from files, and the limit, a bare loop over a batch in place.
+
+python scripts/benchmark.py train                                          # small models on a CPU, real ones on a GPU
+python scripts/benchmark.py train --models ast mert --precisions bf16 --compile off on --batch_size 32
+
+The stock way is transformers' Trainer over the same files with ``Audio``, a random crop and the feature extractor in
+``set_transform``. All train the same model with the same optimizer. MFU, model FLOPs utilisation (Chowdhery et al.
+2022, PaLM, https://arxiv.org/abs/2204.02311, appendix B), is the share of the operations that a large matrix product
+reaches on the same device in the same precision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from transformers import set_seed
+
+from ..command_line import check_device
+from ..data.pcm import usable_cores
+from ..data.windows import TrainingWindows
+from ..tagging import chosen_device
+from ._data import training_clips
+from ._models import SIZES, build, plan
+from ._recordings import write_recordings
+from ._results import Results
+from ._steps import (
+    WARM_UP,
+    Conditions,
+    Pace,
+    best_operations_per_second,
+    limit_pace,
+    operations_per_window,
+    our_pace,
+    stock_pace,
+)
+from ._stock import stock_dataset, stock_decoder
+
+_PRECISIONS = {"fp32": None, "bf16": "bf16", "fp16": "fp16"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this benchmark."""
+    parser.add_argument(
+        "--models", nargs="+", choices=list(SIZES), default=["short_cnn", "ast"], help="what is trained"
+    )
+    parser.add_argument("--size", choices=["small", "real"], help="default: small on a CPU, real on a GPU")
+    parser.add_argument("--precisions", nargs="+", choices=list(_PRECISIONS), default=["fp32"], help="mixed precision")
+    parser.add_argument("--compile", nargs="+", choices=["off", "on"], default=["off"], help="torch.compile")
+    parser.add_argument("--device", help="default: the first accelerator, or the CPU")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="threads of the CPU")
+    parser.add_argument("--batch_size", type=int, default=16, help="windows of a step")
+    parser.add_argument("--steps", type=int, default=30, help="measured steps of a round")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds; the median is told")
+    parser.add_argument("--workers", type=int, help="processes of the data loader; default: the cores, 2 at most")
+    parser.add_argument("--clips", type=int, default=32, help="number of clips, at least 4")
+    parser.add_argument("--clip_seconds", type=float, default=30.0, help="length of a clip")
+    parser.add_argument("--song", help="audio file from which clips are cut; default: clips made in code")
+    parser.add_argument("--without_stock", action="store_true", help="leave the stock way out, which takes longest")
+
+
+def measure(options: argparse.Namespace) -> Results:
+    """Windows per second, share of the limit, memory and utilisation of every model, precision and way."""
+    check_device(options.device)
+    device = chosen_device(options.device)
+    torch.set_num_threads(options.threads)
+    size = options.size or ("small" if device.type == "cpu" else "real")
+    workers = min(usable_cores(), 2) if options.workers is None else options.workers
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = write_recordings(folder / "clips", options.clips, options.clip_seconds, "mp3", options.song)
+        for model in options.models:
+            for precision in options.precisions:
+                for compiles in options.compile:
+                    conditions = Conditions(
+                        options.batch_size,
+                        options.steps,
+                        workers,
+                        _PRECISIONS[precision],
+                        compiles == "on",
+                        device,
+                    )
+                    names = {"model": f"{model} ({size})", "precision": precision, "compile": compiles}
+                    found = _measure_one(model, size, paths, folder, conditions, options)
+                    rows += [names | row for row in found]
+                    print(Results("", [names | row for row in found]).table(), flush=True)
+    return Results(
+        f"Training on {device}, {options.threads} threads, batches of {options.batch_size}, {workers} worker "
+        f"process(es), clips of {options.clip_seconds:g} s (mp3); stock files are decoded by {stock_decoder()}.",
+        rows,
+        [
+            "Share of the limit: median over rounds, in each of which all ways were measured one after the other.",
+            "Memory: of the whole process on a CPU, of tensors on a GPU.",
+        ],
+    )
+
+
+def _measure_one(model: str, size: str, paths: list[Path], folder: Path, c: Conditions, options) -> list[dict]:
+    set_seed(0)
+    model_plan = plan(model, size, folder / f"{model}_{size}")
+    tagger, extractor = build(model_plan, labels=2), model_plan.feature_extractor
+    samples, rate = extractor.window_samples, extractor.sampling_rate
+    needed = (WARM_UP + c.steps) * c.batch_size
+    clips = training_clips(paths, rate, folder / "cache")
+    windows = TrainingWindows(clips, samples, crops_per_clip=-(-needed // len(clips)))
+    ways = {
+        "limit": lambda: limit_pace(tagger, extractor, windows, c),
+        "ours": lambda: our_pace(tagger, extractor, windows, c),
+    }
+    if not options.without_stock:
+        stock = stock_dataset(paths, extractor, samples / rate).select([i % len(paths) for i in range(needed)])
+        ways["stock"] = lambda: stock_pace(tagger, stock, c)
+    paces: dict[str, list[Pace]] = defaultdict(list)
+    for _ in range(options.rounds):
+        for way, run in ways.items():
+            paces[way].append(run())
+    operations = operations_per_window(tagger, extractor, windows, c)
+    best = best_operations_per_second(c.precision, c.device)
+    rows = []
+    for way, found in paces.items():
+        rate = statistics.median(pace.windows_per_second for pace in found)
+        pairs = zip(found, paces["limit"], strict=True)
+        share = statistics.median(pace.windows_per_second / limit.windows_per_second for pace, limit in pairs)
+        memory = [pace.peak_memory for pace in found if pace.peak_memory is not None]
+        rows.append(
+            {
+                "way": way,
+                "windows per second": rate,
+                "share of the limit": share,
+                "peak memory (GiB)": max(memory, default=None),
+                "MFU": rate * operations / best,
+            }
+        )
+    return rows
