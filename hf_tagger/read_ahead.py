@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from .data.pcm import usable_cores
 
 _MOST_READERS = 8  # decoding is some hundred times faster than real time: these feed any single accelerator
-_MOST_SAMPLES = 40_000_000  # that wait: 160 MB, 40 minutes at 16 kHz; beyond, nothing more is read ahead
+_MOST_SAMPLES = 40_000_000  # that are read ahead: 160 MB, 40 minutes at 16 kHz
 
 Recording = TypeVar("Recording")
 
@@ -22,7 +23,8 @@ def read_ahead(
 ) -> Iterator[Future[np.ndarray]]:
     """Reads recordings in threads, in their order.
 
-    Each thread holds one recording that it reads; of finished ones two a thread wait, and fewer if they are long.
+    Two a thread are read ahead at most, and fewer if recordings are long: no more than would take 160 MB if all were as
+    long as the longest so far, but always one; two until the first one's length is known.
 
     Args:
         read: Makes samples ``[samples]`` of a recording; called in several threads at once.
@@ -33,15 +35,14 @@ def read_ahead(
         Of each recording a future, whose ``result()`` is what ``read`` returned; or raises what it raised.
     """
     readers = readers or min(usable_cores(), _MOST_READERS)
-    remaining, waiting = iter(recordings), deque[Future]()
+    remaining, waiting, longest = iter(recordings), deque[Future](), 0
     with ThreadPoolExecutor(readers, thread_name_prefix="read_ahead") as pool:
         try:
             while True:
-                while len(waiting) < 2 * readers and _samples_of_finished(waiting) < _MOST_SAMPLES:
-                    try:
-                        waiting.append(pool.submit(read, next(remaining)))
-                    except StopIteration:
-                        break
+                longest = max([longest, *map(len, _finished(waiting))])
+                most = min(2 * readers, max(_MOST_SAMPLES // longest, 1)) if longest else min(2 * readers, 2)
+                for recording in islice(remaining, max(most - len(waiting), 0)):
+                    waiting.append(pool.submit(read, recording))
                 if not waiting:
                     return
                 yield waiting.popleft()
@@ -50,5 +51,5 @@ def read_ahead(
                 future.cancel()
 
 
-def _samples_of_finished(waiting: Iterable[Future]) -> int:
-    return sum(len(future.result()) for future in waiting if future.done() and future.exception() is None)
+def _finished(waiting: Iterable[Future]) -> list[np.ndarray]:
+    return [future.result() for future in waiting if future.done() and future.exception() is None]

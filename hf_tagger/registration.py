@@ -21,7 +21,8 @@ AWAITED = {
 }
 """Modules of transformers, and what registers itself there."""
 
-_PACKAGES = ("transformers", "hf_tagger")
+_PACKAGES = ("transformers", "hf_tagger", "accelerate", "datasets", "evaluate", "peft")
+"""Of whose imports the outermost has to end first. The libraries import transformers half-way, and we import them."""
 
 
 def register_when_asked_for() -> None:
@@ -36,7 +37,8 @@ class _ImportsAwaited(MetaPathFinder):
     """Finds nothing itself; looks at :data:`AWAITED` after each import of transformers that no other one started.
 
     Not right after the awaited module: transformers imports it half-way through ``modeling_utils``, which our models
-    need whole. Our own modules count too, or the pipeline might be imported by a module that it needs.
+    need whole. Our own modules count too, or the pipeline might be imported by a module that it needs, and so do
+    libraries: evaluate imports transformers' pipelines before it has the class from which our metrics derive.
     """
 
     def __init__(self) -> None:

@@ -216,7 +216,7 @@ class Tagger:
             if self.device.type == "cuda":
                 windows = windows.pin_memory()  # so that the device copies them while the next ones are cut
             with torch.no_grad():
-                inputs = self._features(windows.to(self.device, non_blocking=True))
+                inputs = self._features(windows.to(self.device, non_blocking=windows.is_pinned()))
                 logits = self.model(**inputs).logits.float()
             yield batch, logits
 

@@ -19,9 +19,7 @@ import sys
 # This folder comes first on the path of its scripts, where evaluate.py would hide the library of that name.
 sys.path = [entry for entry in sys.path if os.path.abspath(entry) != os.path.dirname(os.path.abspath(__file__))]
 
-from pathlib import Path
-
-from hf_tagger.benchmarks import benchmark_names, run_benchmark
+from hf_tagger.benchmarks import benchmark_names, read_command_line
 from hf_tagger.command_line import output_file, run_script
 from hf_tagger.errors import HfTaggerError
 
@@ -32,10 +30,12 @@ def main(argv: list[str]) -> None:
         return
     if argv[0] not in benchmark_names():
         raise HfTaggerError(f"There is no benchmark {argv[0]!r}; there are {', '.join(benchmark_names())}.")
-    results, options = run_benchmark(argv)
-    path = output_file(options.output) or Path("runs", "benchmarks", f"{argv[0]}.json")
+    measure, options = read_command_line(argv)
+    path = output_file(options.output or f"runs/benchmarks/{argv[0]}.json")
+    results = measure(options)
+    print(f"\n{results.table()}")
     results.write(path, ["python", "scripts/benchmark.py", *argv])
-    print(f"\n{results.table()}\n\nWritten to {path}")
+    print(f"\nWritten to {path}")
 
 
 if __name__ == "__main__":

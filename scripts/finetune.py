@@ -40,8 +40,9 @@ def main(argv: list[str]) -> None:
     plan = plan_model(model_arguments)
     feature_extractor = plan.feature_extractor
     dataset = load_tagging_dataset(data_arguments, feature_extractor.sampling_rate)
-    first = training_arguments.main_process_first  # of all nodes, which may share a store, then of each
-    with first(local=False, desc="decoding"), first(desc="decoding"):
+    with training_arguments.main_process_first(
+        desc="decoding"
+    ):  # of each node; nodes that share a store share the work
         clips, skipped = prepare_clips(dataset, data_arguments, feature_extractor.sampling_rate)
     if training_arguments.search is not None:
         print(search(dataset, clips, data_arguments, model_arguments, training_arguments))

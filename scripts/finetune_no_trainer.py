@@ -17,6 +17,7 @@ answer_help()  # before the imports below, which take seconds
 
 import time
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 from torch.utils.data import DataLoader
@@ -47,8 +48,7 @@ def main(argv: list[str]) -> None:
     plan = plan_model(model_arguments)
     extractor = plan.feature_extractor
     dataset = load_tagging_dataset(data_arguments, extractor.sampling_rate)
-    first = arguments.main_process_first  # of all nodes, which may share a store, then of each
-    with first(local=False, desc="decoding"), first(desc="decoding"):
+    with arguments.main_process_first(desc="decoding"):  # of each node; nodes that share a store share the work
         clips, skipped = prepare_clips(dataset, data_arguments, extractor.sampling_rate)
     set_feature_statistics(plan, clips["train"])
     shares = starting_shares(clips["train"], len(dataset.label_names), dataset.problem_type, arguments)
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
         gradient_accumulation_steps=arguments.gradient_accumulation_steps,
         step_scheduler_with_optimizer=False,  # one step a batch of all processes, as the number of steps is counted
         dataloader_config=DataLoaderConfiguration(
-            use_seedable_sampler=True, data_seed=arguments.data_seed, non_blocking=True
+            use_seedable_sampler=True, data_seed=arguments.data_seed, non_blocking=torch.cuda.is_available()
         ),
     )
     windows = TrainingWindows(clips["train"], extractor.window_samples, data_arguments.crops_per_clip, arguments.seed)

@@ -13,8 +13,8 @@ def test_results_come_in_the_order_of_the_recordings():
 
     def read(number):
         if number == 0:
-            assert first_may_finish.wait(10)  # all later ones of its round are finished before it
-        elif number == 3:
+            assert first_may_finish.wait(10)  # the second one is read before it
+        elif number == 1:
             first_may_finish.set()
         return np.full(1, number)
 
@@ -34,30 +34,36 @@ def test_an_error_is_raised_for_its_recording_alone():
         futures[1].result()
 
 
-def test_no_more_recordings_are_taken_than_two_a_reader():
-    taken = []
-    recordings = (taken.append(number) or number for number in range(100))
-    ahead = read_ahead(lambda number: np.zeros(1), recordings, readers=3)
-    next(ahead)
-    assert taken == list(range(6))
-    ahead.close()
-    assert len(taken) == 6
-
-
-def test_long_recordings_that_wait_stop_reading_ahead(monkeypatch):
-    monkeypatch.setattr("hf_tagger.read_ahead._MOST_SAMPLES", 150)
-    taken = []
+def taken_ahead(length, readers, monkeypatch, most=150):
+    """How many recordings of a length are taken when the first, second, … one is asked for and all before are read."""
+    monkeypatch.setattr("hf_tagger.read_ahead._MOST_SAMPLES", most)
+    taken, counts = [], []
     recordings = (taken.append(number) or number for number in range(20))
-    ahead = read_ahead(lambda number: np.zeros(100), recordings, readers=4)
+    ahead = read_ahead(lambda number: np.zeros(length), recordings, readers)
     for given in range(20):
-        waiting = ahead.gi_frame.f_locals["waiting"] if given else ()
-        for future in waiting:
-            future.result()  # all that was taken is finished
-        before, waited = len(taken), len(waiting)
+        for future in ahead.gi_frame.f_locals["waiting"] if given else ():
+            future.result()
         next(ahead)
-        if waited >= 2:
-            assert len(taken) == before  # 200 samples wait already
+        counts.append(len(taken) - given)
     assert taken == list(range(20))
+    return counts
+
+
+def test_two_recordings_a_reader_are_taken_ahead_once_their_length_is_known(monkeypatch):
+    assert taken_ahead(1, 3, monkeypatch)[:10] == [2, *[6] * 9]
+    assert taken_ahead(1, 1, monkeypatch)[:10] == [2] * 10
+
+
+def test_of_long_recordings_fewer_are_taken_ahead_but_always_the_next_one(monkeypatch):
+    assert taken_ahead(50, 4, monkeypatch)[:10] == [2, *[3] * 9]
+    assert taken_ahead(1_000, 4, monkeypatch)[:10] == [2, *[1] * 9]
+
+
+def test_who_stops_early_leaves_no_reader_behind():
+    ahead = read_ahead(lambda number: np.zeros(1), range(100), readers=3)
+    next(ahead)
+    ahead.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read_ahead")]
 
 
 def test_readers_work_while_the_caller_does_something_else():

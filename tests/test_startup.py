@@ -45,6 +45,8 @@ ORDERS = {
     "hf_tagger first": f"import hf_tagger\n{ASK}{ASK_FOR_PIPELINE}",
     # Half-way through this module transformers imports its Auto classes.
     "hf_tagger first, then the base class of all models": f"import hf_tagger, transformers.modeling_utils\n{ASK}",
+    # Half-way through this library it imports transformers' pipelines.
+    "hf_tagger first, then the library of its metrics": f"import hf_tagger, evaluate, peft\n{ASK_FOR_PIPELINE}{ASK}",
     "transformers first": f"from transformers import AutoModel, pipeline\nimport hf_tagger\n{ASK_FOR_PIPELINE}{ASK}",
 }
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import pkgutil
+from collections.abc import Callable
 from types import ModuleType
 
 from ._results import Results
@@ -23,17 +24,17 @@ def benchmark_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
-def run_benchmark(argv: list[str]) -> tuple[Results, argparse.Namespace]:
-    """Runs ``NAME --option value …``.
+def read_command_line(argv: list[str]) -> tuple[Callable[[argparse.Namespace], Results], argparse.Namespace]:
+    """Reads ``NAME --option value …``.
 
     Args:
         argv: The benchmark's name and its options.
 
     Returns:
-        What was measured, and the options.
+        The function that measures, which raises HfTaggerError for what is not possible on this machine; and the options
+        that it takes.
 
     Raises:
-        HfTaggerError: For options that are not possible on this machine.
         SystemExit: For unknown options, and for ``--help``.
     """
     benchmark: ModuleType = importlib.import_module(f".{argv[0]}", __package__)
@@ -45,5 +46,4 @@ def run_benchmark(argv: list[str]) -> tuple[Results, argparse.Namespace]:
     )
     benchmark.add_arguments(parser)
     parser.add_argument("--output", help="JSON file for the results; default: runs/benchmarks/NAME.json")
-    options = parser.parse_args(argv[1:])
-    return benchmark.measure(options), options
+    return benchmark.measure, parser.parse_args(argv[1:])

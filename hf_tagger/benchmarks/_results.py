@@ -38,7 +38,11 @@ class Results:
         is_number = [any(isinstance(row.get(name), int | float) for row in self.rows) for name in columns]
         lines = [
             _line(columns, widths, is_number),
-            "|" + "|".join("-" * (w + 1) + (":" if n else "-") for w, n in zip(widths, is_number, strict=True)) + "|",
+            "|"
+            + "|".join(
+                "-" * (width + 1) + (":" if right else "-") for width, right in zip(widths, is_number, strict=True)
+            )
+            + "|",
             *(_line(row, widths, is_number) for row in texts),
         ]
         return "\n".join([self.title, "", *lines, *([""] if self.notes else []), *self.notes])
@@ -97,5 +101,8 @@ def _text(value: object) -> str:
 
 
 def _line(texts: list[str], widths: list[int], is_number: list[bool]) -> str:
-    cells = [t.rjust(w) if n else t.ljust(w) for t, w, n in zip(texts, widths, is_number, strict=True)]
+    cells = [
+        text.rjust(width) if right else text.ljust(width)
+        for text, width, right in zip(texts, widths, is_number, strict=True)
+    ]
     return "| " + " | ".join(cells) + " |"

@@ -30,7 +30,7 @@ from ..training.memory_format import match_memory_format
 from ..training.optimizer import make_optimizer
 from ..training.trainer import TaggingTrainer
 from ._stock import stack
-from ._timing import finish, forget_peak_memory, peak_memory
+from ._timing import finish, forget_peak_memory, peak_memory, timed
 
 WARM_UP = 5
 """Steps before the clock starts: workers start, caches fill, kernels are chosen."""
@@ -72,52 +72,57 @@ class Pace:
     peak_memory: float | None
 
 
-def our_pace(model: PreTrainedModel, extractor: SequenceFeatureExtractor, windows: Dataset, c: Conditions) -> Pace:
+def our_pace(
+    model: PreTrainedModel, extractor: SequenceFeatureExtractor, windows: Dataset, conditions: Conditions
+) -> Pace:
     """Steps of :class:`~hf_tagger.training.trainer.TaggingTrainer` on windows of the store."""
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TaggingArguments(output_dir=folder, **_settings(c), **_OURS)
+        arguments = TaggingArguments(output_dir=folder, **_settings(conditions), **_OURS)
         trainer = TaggingTrainer(
             copy.deepcopy(model), arguments, feature_extractor=extractor, train_dataset=windows, eval_dataset=None
         )
-        return _pace(trainer, c)
+        return _pace(trainer, conditions)
 
 
-def stock_pace(model: PreTrainedModel, dataset: Dataset, c: Conditions) -> Pace:
+def stock_pace(model: PreTrainedModel, dataset: Dataset, conditions: Conditions) -> Pace:
     """Steps of transformers' ``Trainer`` on a data set with ``set_transform``."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
-            **_settings(c),
+            **_settings(conditions),
             remove_unused_columns=False,
         )
         trainer = Trainer(copy.deepcopy(model), arguments, data_collator=stack, train_dataset=dataset)
-        return _pace(trainer, c)
+        return _pace(trainer, conditions)
 
 
-def limit_pace(model: PreTrainedModel, extractor: SequenceFeatureExtractor, windows: Dataset, c: Conditions) -> Pace:
+def limit_pace(
+    model: PreTrainedModel, extractor: SequenceFeatureExtractor, windows: Dataset, conditions: Conditions
+) -> Pace:
     """The same steps (forward, loss, backward, clipping, optimizer) on one batch that lies on the device.
 
     What the model reads is computed beforehand, a spectrogram too, if the model does not compute it itself.
     """
-    step, _ = _bare_step(copy.deepcopy(model), extractor, windows, c)
-    forget_peak_memory(c.device)
+    step, _ = _bare_step(copy.deepcopy(model), extractor, windows, conditions)
+    forget_peak_memory(conditions.device)
     for _ in range(WARM_UP):
         step()
-    finish(c.device)
+    finish(conditions.device)
     started = time.perf_counter()
-    for _ in range(c.steps):
+    for _ in range(conditions.steps):
         step()
-    finish(c.device)
-    return Pace(c.steps * c.batch_size / (time.perf_counter() - started), peak_memory(c.device))
-
-
-def operations_per_window(
-    model: PreTrainedModel, extractor: SequenceFeatureExtractor, windows: Dataset, c: Conditions
-) -> float:
-    """Floating point operations of a window's forward and backward pass, by PyTorch's counter: its products only."""
-    step, model = _bare_step(
-        copy.deepcopy(model), extractor, windows, Conditions(2, 1, 0, None, False, torch.device("cpu"))
+    finish(conditions.device)
+    return Pace(
+        conditions.steps * conditions.batch_size / (time.perf_counter() - started), peak_memory(conditions.device)
     )
+
+
+def operations_per_window(model: PreTrainedModel, extractor: SequenceFeatureExtractor, windows: Dataset) -> float:
+    """Floating point operations of a window's forward and backward pass, by PyTorch's counter: its products only."""
+    counted = copy.deepcopy(model)
+    if hasattr(counted, "set_attn_implementation"):
+        counted.set_attn_implementation("eager")  # PyTorch's counter knows no fused attention of a CPU
+    step, _ = _bare_step(counted, extractor, windows, Conditions(2, 1, 0, None, False, torch.device("cpu")))
     with FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops() / 2
@@ -128,21 +133,20 @@ def best_operations_per_second(precision: str | None, device: torch.device, size
     size = size or (8192 if device.type != "cpu" else 2048)
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, None: torch.float32}[precision]
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    times = []
-    for _ in range(8):
-        finish(device)
-        started = time.perf_counter()
-        left @ right
-        finish(device)
-        times.append(time.perf_counter() - started)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")  # as CUDA computes convolutions in float32 anyway
+    try:
+        times = [timed(lambda: left @ right, device) for _ in range(8)]
+    finally:
+        torch.set_float32_matmul_precision(before)
     return 2 * size**3 / min(times[2:])
 
 
-def _settings(c: Conditions) -> dict:
+def _settings(conditions: Conditions) -> dict:
     return {
-        "max_steps": WARM_UP + c.steps,
-        "per_device_train_batch_size": c.batch_size,
-        "dataloader_num_workers": c.workers,
+        "max_steps": WARM_UP + conditions.steps,
+        "per_device_train_batch_size": conditions.batch_size,
+        "dataloader_num_workers": conditions.workers,
         "learning_rate": 1e-5,
         "optim": "adamw_torch_fused",
         "report_to": "none",
@@ -150,20 +154,20 @@ def _settings(c: Conditions) -> dict:
         "save_strategy": "no",
         "eval_strategy": "no",
         "disable_tqdm": True,
-        "use_cpu": c.device.type == "cpu",
-        "torch_compile": c.compiles,
-        **({c.precision: True} if c.precision else {}),
+        "use_cpu": conditions.device.type == "cpu",
+        "torch_compile": conditions.compiles,
+        **({conditions.precision: True} if conditions.precision else {}),
     }
 
 
-def _pace(trainer: Trainer, c: Conditions) -> Pace:
-    clock = _Clock(c.device)
+def _pace(trainer: Trainer, conditions: Conditions) -> Pace:
+    clock = _Clock(conditions.device)
     trainer.add_callback(clock)
     trainer.remove_callback(PrinterCallback)
-    forget_peak_memory(c.device)
+    forget_peak_memory(conditions.device)
     trainer.train()
     AcceleratorState._reset_state(reset_partial_state=True)  # the next trainer may use another precision
-    return Pace(c.steps * c.batch_size / (clock.end - clock.start), peak_memory(c.device))
+    return Pace(conditions.steps * conditions.batch_size / (clock.end - clock.start), peak_memory(conditions.device))
 
 
 class _Clock(TrainerCallback):
@@ -178,18 +182,18 @@ class _Clock(TrainerCallback):
 
 
 def _bare_step(
-    model: PreTrainedModel, extractor: SequenceFeatureExtractor, windows: Dataset, c: Conditions
+    model: PreTrainedModel, extractor: SequenceFeatureExtractor, windows: Dataset, conditions: Conditions
 ) -> tuple[Callable[[], None], nn.Module]:
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TaggingArguments(output_dir=folder, **_settings(c), **_OURS)
-        accelerator = Accelerator(mixed_precision=c.precision or "no", cpu=c.device.type == "cpu")
+        arguments = TaggingArguments(output_dir=folder, **_settings(conditions), **_OURS)
+        accelerator = Accelerator(mixed_precision=conditions.precision or "no", cpu=conditions.device.type == "cpu")
         config, tagger = model.config, model
         match_memory_format(model, accelerator.device)
         optimizer = make_optimizer(model, tagger, arguments)
-        if c.compiles:
+        if conditions.compiles:
             model = torch.compile(model)
         model, optimizer = accelerator.prepare(model, optimizer)
-    batch = stack([windows[index] for index in range(c.batch_size)])
+    batch = stack([windows[index] for index in range(conditions.batch_size)])
     labels = batch["labels"].to(accelerator.device)
     with torch.no_grad():
         features = input_features(extractor)(batch["input_values"].to(accelerator.device))

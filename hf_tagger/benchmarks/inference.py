@@ -5,8 +5,9 @@ python scripts/benchmark.py inference --models short_cnn --model runs/short_cnn_
 
 Ours is the ``music-tagging`` pipeline on the file. The stock way is transformers' ``audio-classification`` pipeline,
 called for one window of the model after the other, on samples that are read as that pipeline reads files; its windows
-are those that ours computes. The limit is the model on all windows (or spectrograms, where it does not compute them
-itself) that lie on the device, in ours' batches: no decoding, no features.
+are those that ours computes. "Batched" is the same for all windows in one call, in batches as large as ours. The limit
+is the model on all windows (or spectrograms, where it does not compute them itself) that lie on the device, in ours'
+batches: no decoding, no features.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ..pipeline import MusicTaggingPipeline
 from ..saved_tagger import load_tagger
 from ..tagging import Tagger, chosen_device
 from ._models import SIZES, build, plan
+from ._options import seconds, whole_number
 from ._recordings import FORMATS, RATE, write_recordings
 from ._results import Results
 from ._stock import read_like_the_pipeline, stock_file_reader
@@ -42,13 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", action="append", default=[], help="a saved model besides them; may come again")
     parser.add_argument("--size", choices=["small", "real"], help="default: small on a CPU, real on a GPU")
     parser.add_argument("--device", help="default: the first accelerator, or the CPU")
-    parser.add_argument("--threads", type=int, default=usable_cores(), help="threads of the CPU")
+    parser.add_argument("--threads", type=whole_number(1), default=usable_cores(), help="threads of the CPU")
     parser.add_argument("--song", help="audio file that is repeated or cut to the length; default: made in code")
-    parser.add_argument("--song_seconds", type=float, default=240.0, help="length of the song; 0 leaves it out")
+    parser.add_argument("--song_seconds", type=seconds, default=240.0, help="length of the song; 0 leaves it out")
     parser.add_argument("--format", choices=FORMATS, default="mp3", help="format of the files")
-    parser.add_argument("--clips", type=int, default=1_000, help="number of clips; 0 leaves them out")
-    parser.add_argument("--clip_seconds", type=float, default=5.0, help="length of a clip")
-    parser.add_argument("--seconds", type=float, default=20.0, help="time of each measurement")
+    parser.add_argument("--clips", type=whole_number(0), default=1_000, help="number of clips; 0 leaves them out")
+    parser.add_argument("--clip_seconds", type=seconds, default=5.0, help="length of a clip")
+    parser.add_argument("--seconds", type=seconds, default=20.0, help="time of each measurement")
 
 
 def measure(options: argparse.Namespace) -> Results:
@@ -106,6 +108,15 @@ def _measure_one(
             for start in ours.tagger.window_starts(len(samples)):
                 stock({"raw": samples[start : start + length], "sampling_rate": extractor.sampling_rate})
 
+    def batched() -> None:
+        recordings = (read_like_the_pipeline(path, extractor.sampling_rate) for path in paths)
+        windows = [
+            {"raw": samples[start : start + length], "sampling_rate": extractor.sampling_rate}
+            for samples in recordings
+            for start in ours.tagger.window_starts(len(samples))
+        ]
+        stock(windows, batch_size=ours.tagger.batch_size)
+
     @torch.no_grad()
     def on_the_device() -> None:
         for batch in batches:
@@ -114,6 +125,7 @@ def _measure_one(
     ways: dict[str, Callable[[], object]] = {
         "ours": (lambda: ours(files[0])) if len(files) == 1 else (lambda: ours(files)),
         "stock, window by window": window_by_window,
+        "stock, batched": batched,
         "limit: model alone": on_the_device,
     }
     times = in_turns(ways, options.seconds, device)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from ..errors import HfTaggerError
+from ._options import seconds
 from ._results import Results
 from ._timing import in_turns
 
@@ -20,7 +21,7 @@ _SCRIPT = "scripts/finetune.py --help"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this benchmark."""
-    parser.add_argument("--seconds", type=float, default=60.0, help="time of the measurement")
+    parser.add_argument("--seconds", type=seconds, default=60.0, help="time of the measurement")
     parser.add_argument("--scripts", default="scripts", help="folder of the scripts")
 
 
@@ -43,6 +44,8 @@ def measure(options: argparse.Namespace) -> Results:
 
 def _start(command: list[str]):
     def run() -> None:
-        subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+        finished = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+        if finished.returncode:
+            raise HfTaggerError(f"python {' '.join(command)} failed: {finished.stderr.strip()[-500:]}")
 
     return run

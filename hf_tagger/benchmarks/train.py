@@ -23,9 +23,11 @@ from transformers import set_seed
 from ..command_line import check_device
 from ..data.pcm import usable_cores
 from ..data.windows import TrainingWindows
+from ..errors import HfTaggerError
 from ..tagging import chosen_device
 from ._data import training_clips
 from ._models import SIZES, build, plan
+from ._options import seconds, whole_number
 from ._recordings import write_recordings
 from ._results import Results
 from ._steps import (
@@ -52,13 +54,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precisions", nargs="+", choices=list(_PRECISIONS), default=["fp32"], help="mixed precision")
     parser.add_argument("--compile", nargs="+", choices=["off", "on"], default=["off"], help="torch.compile")
     parser.add_argument("--device", help="default: the first accelerator, or the CPU")
-    parser.add_argument("--threads", type=int, default=usable_cores(), help="threads of the CPU")
-    parser.add_argument("--batch_size", type=int, default=16, help="windows of a step")
-    parser.add_argument("--steps", type=int, default=30, help="measured steps of a round")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds; the median is told")
-    parser.add_argument("--workers", type=int, help="processes of the data loader; default: the cores, 2 at most")
-    parser.add_argument("--clips", type=int, default=32, help="number of clips, at least 4")
-    parser.add_argument("--clip_seconds", type=float, default=30.0, help="length of a clip")
+    parser.add_argument("--threads", type=whole_number(1), default=usable_cores(), help="threads of the CPU")
+    parser.add_argument("--batch_size", type=whole_number(1), default=16, help="windows of a step")
+    parser.add_argument("--steps", type=whole_number(1), default=20, help="measured steps of a round")
+    parser.add_argument("--rounds", type=whole_number(1), default=5, help="rounds; the median is told")
+    parser.add_argument(
+        "--workers", type=whole_number(0), help="processes of the data loader; default: the cores, 2 at most"
+    )
+    parser.add_argument("--clips", type=whole_number(4), default=32, help="number of clips, at least 4")
+    parser.add_argument("--clip_seconds", type=seconds, default=30.0, help="length of a clip")
     parser.add_argument("--song", help="audio file from which clips are cut; default: clips made in code")
     parser.add_argument("--without_stock", action="store_true", help="leave the stock way out, which takes longest")
 
@@ -67,6 +71,10 @@ def measure(options: argparse.Namespace) -> Results:
     """Windows per second, share of the limit, memory and utilisation of every model, precision and way."""
     check_device(options.device)
     device = chosen_device(options.device)
+    if device.type != "cpu" and (device.index or torch.accelerator.device_count() > 1):
+        raise HfTaggerError(
+            "Trainer takes all accelerators that it sees, and this compares one: set CUDA_VISIBLE_DEVICES to it."
+        )
     torch.set_num_threads(options.threads)
     size = options.size or ("small" if device.type == "cpu" else "real")
     workers = min(usable_cores(), 2) if options.workers is None else options.workers
@@ -94,46 +102,46 @@ def measure(options: argparse.Namespace) -> Results:
         f"process(es), clips of {options.clip_seconds:g} s (mp3); stock files are decoded by {stock_decoder()}.",
         rows,
         [
-            "Share of the limit: median over rounds, in each of which all ways were measured one after the other.",
-            "Memory: of the whole process on a CPU, of tensors on a GPU.",
+            "Share of the limit: of that measured right before and right after; median over the rounds.",
+            "Memory: of the main process with all that it holds on a CPU, of tensors on a GPU.",
         ],
     )
 
 
-def _measure_one(model: str, size: str, paths: list[Path], folder: Path, c: Conditions, options) -> list[dict]:
+def _measure_one(model: str, size: str, paths: list[Path], folder: Path, conditions: Conditions, options) -> list[dict]:
     set_seed(0)
     model_plan = plan(model, size, folder / f"{model}_{size}")
     tagger, extractor = build(model_plan, labels=2), model_plan.feature_extractor
     samples, rate = extractor.window_samples, extractor.sampling_rate
-    needed = (WARM_UP + c.steps) * c.batch_size
+    needed = (WARM_UP + conditions.steps) * conditions.batch_size
     clips = training_clips(paths, rate, folder / "cache")
     windows = TrainingWindows(clips, samples, crops_per_clip=-(-needed // len(clips)))
-    ways = {
-        "limit": lambda: limit_pace(tagger, extractor, windows, c),
-        "ours": lambda: our_pace(tagger, extractor, windows, c),
-    }
+    ways = {"ours": lambda: our_pace(tagger, extractor, windows, conditions)}
     if not options.without_stock:
         stock = stock_dataset(paths, extractor, samples / rate).select([i % len(paths) for i in range(needed)])
-        ways["stock"] = lambda: stock_pace(tagger, stock, c)
+        ways["stock"] = lambda: stock_pace(tagger, stock, conditions)
+    limits = [limit_pace(tagger, extractor, windows, conditions)]
     paces: dict[str, list[Pace]] = defaultdict(list)
+    shares: dict[str, list[float]] = defaultdict(list)
     for _ in range(options.rounds):
         for way, run in ways.items():
             paces[way].append(run())
-    operations = operations_per_window(tagger, extractor, windows, c)
-    best = best_operations_per_second(c.precision, c.device)
+            limits.append(limit_pace(tagger, extractor, windows, conditions))
+            around = statistics.mean(limit.windows_per_second for limit in limits[-2:])
+            shares[way].append(paces[way][-1].windows_per_second / around)
+    operations = operations_per_window(tagger, extractor, windows)
+    best = best_operations_per_second(conditions.precision, conditions.device)
     rows = []
-    for way, found in paces.items():
-        rate = statistics.median(pace.windows_per_second for pace in found)
-        pairs = zip(found, paces["limit"], strict=True)
-        share = statistics.median(pace.windows_per_second / limit.windows_per_second for pace, limit in pairs)
-        memory = [pace.peak_memory for pace in found if pace.peak_memory is not None]
+    for way, found in {"limit": limits, **paces}.items():
+        pace = statistics.median(one.windows_per_second for one in found)
+        memory = [one.peak_memory for one in found if one.peak_memory is not None]
         rows.append(
             {
                 "way": way,
-                "windows per second": rate,
-                "share of the limit": share,
+                "windows per second": pace,
+                "share of the limit": statistics.median(shares[way]) if way in shares else 1.0,
                 "peak memory (GiB)": max(memory, default=None),
-                "MFU": rate * operations / best,
+                "MFU": pace * operations / best,
             }
         )
     return rows

@@ -24,8 +24,9 @@ STORE_FORMATS = ("pcm", "flac", "lengths")
 """Columns of samples that a store may have: 16-bit samples as they are, the same as FLAC, or none but their number."""
 
 # A file costs 2 ms at every start, and a few ms when it is written. So there are few of a large dataset, and of a small
-# one no more than keep its processes busy to the end; an interruption loses at most one a process.
-_MOST_SHARDS, _LEAST_CLIPS = 256, 16
+# one no more than keep its processes busy to the end; an interruption loses at most one a process. 16 MB of mp3 are ten
+# minutes or more: of long recordings a shard holds fewer.
+_MOST_SHARDS, _USUAL_CLIPS, _USUAL_BYTES = 256, 16, 1 << 24
 # Of a record batch: a few clips, or one that is longer. Writing needs some times as much memory.
 _BATCH_BYTES = 1 << 24
 
@@ -38,9 +39,10 @@ class Shard(NamedTuple):
     stop: int
 
 
-def shards_of(folder: Path, clips: int) -> list[Shard]:
-    """How so many clips are divided into files."""
-    size = max(_LEAST_CLIPS, -(-clips // _MOST_SHARDS))
+def shards_of(folder: Path, clips: int, encoded_bytes: int = 0) -> list[Shard]:
+    """How so many clips, of so many bytes as they come, are divided into files: the same on every machine."""
+    few = min(_USUAL_CLIPS, clips * _USUAL_BYTES // max(encoded_bytes, 1))
+    size = max(few, -(-clips // _MOST_SHARDS), 1)
     count = -(-clips // size)
     return [
         Shard(folder / f"{number:05d}-of-{count:05d}.arrow", number * size, min((number + 1) * size, clips))
@@ -78,9 +80,6 @@ def write_shard(shard: Shard, rows: Iterable[dict], store_format: str, sampling_
         logger.debug("%s cannot be locked: %s", shard.path, error)
     try:
         if not shard.path.exists():
-            if lock.is_locked:
-                for partial in shard.path.parent.glob(f"{shard.path.name}.*.partial"):  # of processes that were killed
-                    partial.unlink(missing_ok=True)
             _write(shard.path, rows, store_format, sampling_rate)
     finally:
         lock.release()
@@ -89,7 +88,7 @@ def write_shard(shard: Shard, rows: Iterable[dict], store_format: str, sampling_
 
 
 def remove_lock(path: Path) -> None:
-    """Removes a lock of a whole shard, which means nothing to anybody."""
+    """Removes the lock of a whole shard, or what was written of it in vain: they mean nothing to anybody."""
     # Windows keeps a file that another process has opened.
     with contextlib.suppress(PermissionError):
         path.unlink(missing_ok=True)
@@ -111,7 +110,11 @@ def _write(path: Path, rows: Iterable[dict], store_format: str, sampling_rate: i
                 writer.finalize(close_stream=False)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        try:
+            os.replace(partial, path)
+        except FileNotFoundError:
+            if not path.exists():  # else another process, which decoded the same, found it whole and cleaned up
+                raise
     finally:
         partial.unlink(missing_ok=True)
 

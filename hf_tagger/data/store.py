@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import random
 import time
@@ -36,15 +37,19 @@ import pyarrow.compute
 from datasets import Audio, Dataset, concatenate_datasets
 from datasets.utils import tqdm
 from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky import get_reusable_executor
 
 from ..errors import DatasetError
 from .shards import Shard, remove_lock, shards_of, store_features, write_shard
 
+logger = logging.getLogger(__name__)
+
 _STORE_VERSION = 2  # part of a store's name; raise it when decoding or the columns change
 _KEY_BATCH = 256  # clips whose columns are read at once for the key
 _ALONE_SECONDS = 3.0  # other processes are started after so long: they need as long to import this package
-_IDLE_SECONDS = 10  # other processes end after so long: the next split begins before
+_IDLE_SECONDS = 10  # other processes end after so long without work, should this one be killed
 _POLL_SECONDS = 0.5  # between two looks at shards that others write
+_SILENT_SECONDS = 30.0  # of waiting for others; then it is said
 
 
 def open_store(
@@ -72,9 +77,9 @@ def open_store(
     if not len(rows):
         return Dataset.from_dict({name: [] for name in features}, features=features)
     encoded = rows.select_columns(["id", "audio"]).cast_column("audio", Audio(decode=False))
-    key = _clips_key(encoded, sampling_rate)
+    key, encoded_bytes = _clips_key(encoded, sampling_rate)
     folder = cache / f"{store_format}-{key}"
-    shards = shards_of(folder, len(rows))
+    shards = shards_of(folder, len(rows), encoded_bytes)
     try:
         _write_missing(shards, encoded, store_format, sampling_rate, processes, description)
     except BrokenProcessPool as error:
@@ -99,7 +104,9 @@ def open_store(
     return store.select_columns(list(features), new_fingerprint=key)
 
 
-def _clips_key(encoded: Dataset, sampling_rate: int) -> str:
+def _clips_key(encoded: Dataset, sampling_rate: int) -> tuple[str, int]:
+    """A hash of what decoding depends on, and how many bytes the clips have as they come."""
+    encoded_bytes = 0
     digest = hashlib.sha256(f"{_STORE_VERSION} {sampling_rate}".encode())
     # By columns: rows one by one take four times as long. In small batches: some datasets hold the files themselves.
     for batch in encoded.with_format("arrow").iter(batch_size=_KEY_BATCH):
@@ -109,13 +116,15 @@ def _clips_key(encoded: Dataset, sampling_rate: int) -> str:
             digest.update(f"\n{clip_id}\t".encode())
             if content.is_valid:
                 digest.update(hashlib.sha256(content.as_buffer()).digest())
+                encoded_bytes += content.as_buffer().size
                 continue
             try:
                 status = os.stat(path)
                 digest.update(f"{path}\t{status.st_size}\t{status.st_mtime_ns}".encode())
+                encoded_bytes += status.st_size
             except OSError:  # decoding will say why this clip cannot be used
                 digest.update(f"{path}\tunreadable".encode())
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()[:32], encoded_bytes
 
 
 def _write_missing(
@@ -126,6 +135,7 @@ def _write_missing(
         return
     folder = missing[0].path.parent
     folder.mkdir(parents=True, exist_ok=True)
+    waited = 0.0
     random.Random().shuffle(missing)  # not by the global generator, whose state belongs to the run
     waited_for = sum(shard.stop - shard.start for shard in missing)
     with tqdm(total=len(encoded), initial=len(encoded) - waited_for, desc=description, unit="clip") as bar:
@@ -138,9 +148,18 @@ def _write_missing(
                     left.append(shard)
             if len(left) == len(missing):
                 time.sleep(_POLL_SECONDS)
+                waited += _POLL_SECONDS
+                if waited == _SILENT_SECONDS:
+                    logger.warning(
+                        "Waiting for other processes, which write %d of %d parts of %s. Of one that hangs, end it.",
+                        len(left),
+                        len(shards),
+                        folder,
+                    )
             missing = left
-    for lock in folder.glob("*.lock"):  # of processes that were killed between renaming and this
-        remove_lock(lock)
+    for pattern in ("*.lock", "*.partial"):  # of processes that were killed
+        for path in folder.glob(pattern):
+            remove_lock(path)
 
 
 def _attempts(
@@ -163,8 +182,11 @@ def _attempts(
     with parallel_config(backend="loky", idle_worker_timeout=_IDLE_SECONDS):
         # Shards are handed out one by one, as processes become free.
         parallel = Parallel(min(processes, len(rest)), batch_size=1, return_as="generator_unordered")
-        with contextlib.closing(parallel(tasks)) as attempts:
-            yield from attempts
+        try:
+            with contextlib.closing(parallel(tasks)) as attempts:
+                yield from attempts
+        finally:  # they and the thread that looks after them are not to be there when data loaders fork
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def _rows_of(shard: Shard, encoded: Dataset) -> Dataset | list[dict]:

@@ -69,7 +69,7 @@ class ClipEvaluation:
             collate_fn=self.collator,
             num_workers=arguments.dataloader_num_workers,
             pin_memory=arguments.dataloader_pin_memory,
-            persistent_workers=arguments.dataloader_persistent_workers,
+            persistent_workers=arguments.dataloader_persistent_workers and arguments.dataloader_num_workers > 0,
             prefetch_factor=arguments.dataloader_prefetch_factor,
         )
         self._kept = loader if arguments.dataloader_persistent_workers else None
@@ -129,7 +129,9 @@ class ClipEvaluation:
         """Of every batch that counts the clips' positions ``[B]`` and the logits float32 ``[B, C]`` on the device."""
         for batch, counted in self._batches(dataloader, clips):
             clip_index = batch.pop("clip_index")
-            batch = {name: value.to(self.accelerator.device, non_blocking=True) for name, value in batch.items()}
+            batch = {
+                name: value.to(self.accelerator.device, non_blocking=value.is_pinned()) for name, value in batch.items()
+            }
             with torch.no_grad(), self.accelerator.autocast():
                 logits = self.outputs(model, batch).logits
             if counted:

@@ -244,7 +244,9 @@ class EmbeddingStore:
 
     def _embed(self, windows: torch.Tensor) -> torch.Tensor:
         device = self.model.device
-        features = self._features(windows.to(device, non_blocking=True))  # outside of autocast, as in training
+        features = self._features(
+            windows.to(device, non_blocking=windows.is_pinned())
+        )  # outside of autocast, as in training
         with mixed_precision(device.type, self.mixed_precision):
             return window_embeddings(self.model, features)
 

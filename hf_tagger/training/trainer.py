@@ -74,7 +74,9 @@ class TaggingTrainer(Trainer):
         if eval_dataset is None:
             args.eval_strategy = IntervalStrategy.NO
         args.dataloader_pin_memory &= torch.accelerator.is_available()
-        args.accelerator_config.non_blocking |= args.dataloader_pin_memory  # a pinned batch need not be waited for
+        # A pinned batch need not be waited for. PyTorch pins for CUDA only: elsewhere a copy for which nobody waits
+        # would read memory that is used anew by then.
+        args.accelerator_config.non_blocking |= args.dataloader_pin_memory and args.device.type == "cuda"
         super().__init__(
             model=model,
             args=args,

@@ -120,6 +120,15 @@ def decodes(monkeypatch):
     return names
 
 
+def test_long_recordings_are_spread_over_many_shards_so_that_all_cores_find_work():
+    hours = shards_of(Path("store"), 40, 40 * 60_000_000)
+    assert [part.stop - part.start for part in hours] == [1] * 40
+    songs = shards_of(Path("store"), 100, 100 * 5_000_000)  # four minutes of mp3 each
+    assert {part.stop - part.start for part in songs} == {3, 1}
+    clips = shards_of(Path("store"), 100, 100 * 480_000)
+    assert clips == shards_of(Path("store"), 100)  # of 30 s: sixteen a shard
+
+
 @pytest.mark.parametrize("clips", [1, 15, 16, 17, 640, 4_096, 4_097, 100_000])
 def test_shards_cover_all_clips_and_are_few_and_never_tiny(clips):
     parts = shards_of(Path("store"), clips)
@@ -130,7 +139,10 @@ def test_shards_cover_all_clips_and_are_few_and_never_tiny(clips):
 
 
 def test_two_processes_at_once_share_the_work_and_end_with_one_whole_store(music, root):
-    processes = {name: start(root, name, "time.sleep(0.02)") for name in "ab"}
+    # The first one holds its second shard until the other one has decoded something.
+    log = f"{str(root)!r} + '/log-'"
+    hold = f"while len(open({log} + 'a').readlines()) > {SHARD} and not os.path.exists({log} + 'b'): time.sleep(0.001)"
+    processes = {"a": start(root, "a", hold), "b": start(root, "b")}
     for name, process in processes.items():
         wait_until((root / f"ready-{name}").exists, process)
     (root / "go").touch()
@@ -139,6 +151,19 @@ def test_two_processes_at_once_share_the_work_and_end_with_one_whole_store(music
     shares = {name: decoded(root, name) for name in "ab"}
     assert all(shares.values())  # both took part
     assert sorted(map(int, shares["a"] + shares["b"])) == list(range(CLIPS))  # each clip once
+    assert files_of(root / "store") == files_of(music / "undisturbed")
+
+
+def test_what_another_process_cleaned_up_is_no_error_if_the_shard_is_there(music, root, monkeypatch):
+    """Where locks hold on one node only, two write the same shard; the one that is late finds its file removed."""
+    replace = os.replace
+
+    def late(partial, path):
+        replace(partial, path)  # by the other one
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "replace", late)
+    build(root)
     assert files_of(root / "store") == files_of(music / "undisturbed")
 
 
@@ -182,7 +207,8 @@ def test_a_process_that_is_killed_ends_the_preparation_with_a_message_and_loses_
     assert list((root / "store").glob("pcm-*/00000-of-00005.arrow"))
 
 
-def test_a_shard_that_another_process_holds_is_left_for_later_and_waited_for(root, decodes):
+def test_a_shard_that_another_process_holds_is_left_for_later_and_waited_for(root, decodes, monkeypatch, caplog):
+    monkeypatch.setattr(store, "_SILENT_SECONDS", store._POLL_SECONDS)
     folder = Path(build(root).cache_files[0]["filename"]).parent
     held, missing = shards_of(folder, CLIPS)[1:3]
     held.path.unlink()
@@ -193,7 +219,7 @@ def test_a_shard_that_another_process_holds_is_left_for_later_and_waited_for(roo
     preparation = threading.Thread(target=build, args=[root])
     preparation.start()
     wait_until(lambda: missing.path.exists() and len(list(folder.glob("*.lock"))) == 1)
-    time.sleep(0.05)
+    wait_until(lambda: "Waiting for other processes, which write 1 of 5 parts" in caplog.text)
     assert preparation.is_alive()
     assert not held.path.exists()
     lock.release()  # its holder ended without writing it

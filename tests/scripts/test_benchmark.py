@@ -3,9 +3,12 @@
 import json
 
 import pytest
+import torch
 from script_runner import load_script
 
 from hf_tagger.benchmarks import benchmark_names
+from hf_tagger.benchmarks._models import build, plan
+from hf_tagger.benchmarks._steps import operations_per_window
 from hf_tagger.errors import HfTaggerError
 
 
@@ -36,7 +39,7 @@ def test_the_filterbanks_are_compared_within_one_run_and_have_equal_values(bench
         ratio = rows[stock]["ms a clip"] / rows["ours, batched"]["ms a clip"]
         assert rows["ours, batched"]["times stock"] == pytest.approx(ratio)
         assert rows[stock]["times stock"] == 1
-        assert rows["ours, batched"]["difference (median)"] < 0.01
+        assert rows["ours, batched"]["difference"] < 0.1
         assert f"| {spectrogram}" in printed
 
 
@@ -75,10 +78,23 @@ def test_training_is_told_as_a_share_of_the_limit_with_memory_and_utilisation(be
         assert list(rows) == ["limit", "ours", "stock"]
         assert rows["limit"]["share of the limit"] == 1
         for row in rows.values():
+            # The limit is measured before and after each way; of those here the ratio is somewhere near the median's.
             share = row["windows per second"] / rows["limit"]["windows per second"]
-            assert row["share of the limit"] == pytest.approx(share)
+            assert row["share of the limit"] == pytest.approx(share, rel=0.6)
             assert 0 < row["MFU"] < 2
             assert row["peak memory (GiB)"] > 0.1
+
+
+def test_operations_are_counted_with_fused_attention_too(tmp_path):
+    model_plan = plan("ast", "small", tmp_path / "ast")
+    model, seconds = build(model_plan, 2), 10.26
+    windows = [{"input_values": torch.zeros(round(seconds * 16_000)), "labels": 0}] * 2
+    counted = operations_per_window(model, model_plan.feature_extractor, windows)
+    tokens, width, layers = 12 * 101 + 2, 192, 4  # patches of 16 x 16 every 10, and two special tokens
+    # Forward, and twice as much backward: of each layer 12 d² a token, and scores and sums of d a pair of tokens.
+    products = 3 * 2 * layers * (12 * width**2 * tokens + 2 * width * tokens**2)
+    assert counted == pytest.approx(products, rel=0.02)
+    assert model.config._attn_implementation == "sdpa"
 
 
 def test_a_song_and_many_clips_are_tagged_in_all_ways(benchmark, tmp_path):
@@ -86,7 +102,7 @@ def test_a_song_and_many_clips_are_tagged_in_all_ways(benchmark, tmp_path):
     content, _ = benchmark("inference", *options, "--device", "cpu", "--threads", "1")
     for what, seconds in (("song of 8 s", 8), ("2 clips of 2 s", 4)):
         rows = by_way(content["rows"], what=what)
-        assert set(rows) == {"ours", "stock, window by window", "limit: model alone"}
+        assert set(rows) == {"ours", "stock, window by window", "stock, batched", "limit: model alone"}
         for row in rows.values():
             assert row["times real time"] * row["seconds"] == pytest.approx(seconds, rel=0.1)
 
@@ -115,5 +131,7 @@ def test_unknown_benchmarks_and_devices_are_said(benchmark):
         benchmark("trian")
     with pytest.raises(HfTaggerError, match="--device nowhere cannot be used here"):
         benchmark("train", "--device", "nowhere")
+    with pytest.raises(SystemExit, match="2"):
+        benchmark("train", "--rounds", "0")
     with pytest.raises(HfTaggerError, match=r"--song .*missing\.mp3"):
         benchmark("input", "--song", "missing.mp3")

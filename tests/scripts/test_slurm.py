@@ -245,6 +245,6 @@ def test_a_run_that_is_interrupted_is_requeued_and_finishes_at_the_second_start(
     assert (run / "metrics.json").exists()
     assert {path: path.stat().st_mtime_ns for path in written} == written  # it went on, not again
     stores = [f"{path.parent.name}/{path.name}" for path in (tmp_path / "cache").glob("pcm-*/*.arrow")]
-    writer = "None" if nodes == 1 else "0"  # one process knows no ranks
-    moves = (tmp_path / "moves").read_text().splitlines()
-    assert sorted(moves) == sorted(f"{writer} {name}" for name in stores)  # by the first node for both
+    writers, names = zip(*map(str.split, (tmp_path / "moves").read_text().splitlines()), strict=True)
+    assert sorted(names) == sorted(stores)  # each once, whichever node took it
+    assert set(writers) <= ({"None"} if nodes == 1 else {"0", "1"})  # one process knows no ranks
