@@ -25,7 +25,6 @@ from .optimizer_arguments import OptimizerPhase, phase_problems
 
 __all__ = ["DataArguments", "ModelArguments", "TaggingArguments"]
 
-_WORKERS = 2  # cutting windows is quick: one or two feed any accelerator (docs/benchmarks.md)
 _MAPPINGS = {"loss": LossArguments, "augmentation": AugmentationArguments}
 """Fields that a recipe gives as a mapping, and what the mapping becomes."""
 
@@ -43,8 +42,7 @@ class TaggingArguments(TrainingArguments):
     Changed defaults: output_dir, learning_rate 1e-3 and per_device_*_batch_size 16/64 (networks trained from scratch),
     evaluation, logging and saving once an epoch, the two newest checkpoints kept, the best model loaded at the end,
     dataloader_num_workers 2 (none on a CPU, whose cores the model needs), TensorBoard, losses that are NaN shown, and
-    unknown batch columns kept. With CUDA the trainer sets ``accelerator_config.non_blocking``, as long as
-    dataloader_pin_memory stays true.
+    unknown batch columns kept. With CUDA the trainer sets ``accelerator_config.non_blocking`` too.
 
     ``push_to_hub`` asks for one push, after everything was written. ``Trainer``, which would push at every checkpoint
     and before the model is evaluated, reads False there; what was asked for is :attr:`pushes_to_hub`.
@@ -122,10 +120,7 @@ class TaggingArguments(TrainingArguments):
     )
     dataloader_num_workers: int | None = field(
         default=None,
-        metadata={
-            "help": "Processes that cut windows for training; 0 does it in the main process. Default: 2; on a CPU 0, "
-            "for they would take its cores from the model."
-        },
+        metadata={"help": "Processes that cut windows. Default: 2; on a CPU, whose cores the model needs, 0."},
     )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Leave false: our batches hold exactly what the model reads."}
@@ -234,9 +229,8 @@ class TaggingArguments(TrainingArguments):
         # What the recipe says, before transformers derives anything from it; a written recipe repeats this.
         self.as_given = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         if self.dataloader_num_workers is None:
-            wanted = self.dataloader_prefetch_factor is not None or self.dataloader_persistent_workers
-            has_accelerator = torch.accelerator.is_available() and not self.use_cpu
-            self.dataloader_num_workers = _WORKERS if wanted or has_accelerator else 0
+            asked = self.dataloader_prefetch_factor is not None or self.dataloader_persistent_workers
+            self.dataloader_num_workers = 2 if asked or (torch.accelerator.is_available() and not self.use_cpu) else 0
         super().__post_init__()
         self.push_to_hub = False
         # Without a metric transformers falls back to the loss; the trainer chooses by the problem type instead.

@@ -19,7 +19,10 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 
 def in_turns(
-    ways: Mapping[str, Callable[[], object]], seconds: float = 10.0, device: torch.device | str = "cpu"
+    ways: Mapping[str, Callable[[], object]],
+    seconds: float = 10.0,
+    device: torch.device | str = "cpu",
+    warm_up: Mapping[str, Callable[[], object]] | None = None,
 ) -> dict[str, float]:
     """Median seconds that each way takes.
 
@@ -29,12 +32,14 @@ def in_turns(
         ways: Functions by name.
         seconds: Time for all measured turns together.
         device: What has to have finished before a time is taken.
+        warm_up: Called once instead, for ways that take minutes; these need have one turn only.
     """
-    for work in ways.values():
+    for work in (warm_up or ways).values():
         timed(work, device)
+    least = 1 if warm_up else _LEAST_TURNS
     times: dict[str, list[float]] = {name: [] for name in ways}
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(next(iter(times.values()))) < _LEAST_TURNS:
+    while time.perf_counter() < end or len(next(iter(times.values()))) < least:
         for name, work in ways.items():
             times[name].append(timed(work, device))
     return {name: statistics.median(values) for name, values in times.items()}

@@ -43,6 +43,15 @@ def trainer_of(model, extractor, folder, **options):
     return TaggingTrainer(model, arguments, extractor, **datasets)
 
 
+def test_workers_are_started_only_where_they_help(tmp_path):
+    given = {"output_dir": str(tmp_path), "report_to": "none", "use_cpu": True}
+    assert TaggingArguments(**given).dataloader_num_workers == 0  # they would take the model's cores
+    assert TaggingArguments(**given, dataloader_num_workers=3).dataloader_num_workers == 3
+    # These are possible with workers only.
+    assert TaggingArguments(**given, dataloader_persistent_workers=True).dataloader_num_workers == 2
+    assert TaggingArguments(**given, dataloader_prefetch_factor=4).dataloader_num_workers == 2
+
+
 def test_a_clips_score_is_the_mean_probability_of_its_windows(tmp_path):
     model, extractor = tiny_model()
     clips = ramp_clips([10_000, 700, 4_000, 30_000])
