@@ -45,7 +45,7 @@ class Conditions:
     Attributes:
         batch_size: Windows of a step.
         steps: Steps between the two looks at the clock.
-        workers: Processes of the data loader.
+        workers: Processes of the data loader; None for the default of our training arguments.
         precision: ``fp16`` or ``bf16``; None for float32.
         compiles: Whether the model is compiled.
         device: ``cpu``, or an accelerator.
@@ -53,7 +53,7 @@ class Conditions:
 
     batch_size: int
     steps: int
-    workers: int
+    workers: int | None
     precision: str | None
     compiles: bool
     device: torch.device
@@ -146,7 +146,6 @@ def _settings(conditions: Conditions) -> dict:
     return {
         "max_steps": WARM_UP + conditions.steps,
         "per_device_train_batch_size": conditions.batch_size,
-        "dataloader_num_workers": conditions.workers,
         "learning_rate": 1e-5,
         "optim": "adamw_torch_fused",
         "report_to": "none",
@@ -156,6 +155,7 @@ def _settings(conditions: Conditions) -> dict:
         "disable_tqdm": True,
         "use_cpu": conditions.device.type == "cpu",
         "torch_compile": conditions.compiles,
+        **({} if conditions.workers is None else {"dataloader_num_workers": conditions.workers}),
         **({conditions.precision: True} if conditions.precision else {}),
     }
 

@@ -12,6 +12,7 @@ reaches on the same device in the same precision.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import tempfile
 from collections import defaultdict
@@ -58,9 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=whole_number(1), default=16, help="windows of a step")
     parser.add_argument("--steps", type=whole_number(1), default=20, help="measured steps of a round")
     parser.add_argument("--rounds", type=whole_number(1), default=5, help="rounds; the median is told")
-    parser.add_argument(
-        "--workers", type=whole_number(0), help="processes of the data loader; default: the cores, 2 at most"
-    )
+    parser.add_argument("--workers", type=whole_number(0), help="processes of our loader; default: as in any training")
+    parser.add_argument("--stock_workers", type=whole_number(0), default=usable_cores(), help="of the stock loader")
     parser.add_argument("--clips", type=whole_number(4), default=32, help="number of clips, at least 4")
     parser.add_argument("--clip_seconds", type=seconds, default=30.0, help="length of a clip")
     parser.add_argument("--song", help="audio file from which clips are cut; default: clips made in code")
@@ -77,7 +77,6 @@ def measure(options: argparse.Namespace) -> Results:
         )
     torch.set_num_threads(options.threads)
     size = options.size or ("small" if device.type == "cpu" else "real")
-    workers = min(usable_cores(), 2) if options.workers is None else options.workers
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -88,7 +87,7 @@ def measure(options: argparse.Namespace) -> Results:
                     conditions = Conditions(
                         options.batch_size,
                         options.steps,
-                        workers,
+                        options.workers,
                         _PRECISIONS[precision],
                         compiles == "on",
                         device,
@@ -98,8 +97,9 @@ def measure(options: argparse.Namespace) -> Results:
                     rows += [names | row for row in found]
                     print(Results("", [names | row for row in found]).table(), flush=True)
     return Results(
-        f"Training on {device}, {options.threads} threads, batches of {options.batch_size}, {workers} worker "
-        f"process(es), clips of {options.clip_seconds:g} s (mp3); stock files are decoded by {stock_decoder()}.",
+        f"Training on {device}, {options.threads} threads, batches of {options.batch_size}, "
+        f"{_told(options.workers)} workers (stock: {options.stock_workers}), clips of {options.clip_seconds:g} s (mp3); "
+        f"stock files are decoded by {stock_decoder()}.",
         rows,
         [
             "Share of the limit: of that measured right before and right after; median over the rounds.",
@@ -119,7 +119,8 @@ def _measure_one(model: str, size: str, paths: list[Path], folder: Path, conditi
     ways = {"ours": lambda: our_pace(tagger, extractor, windows, conditions)}
     if not options.without_stock:
         stock = stock_dataset(paths, extractor, samples / rate).select([i % len(paths) for i in range(needed)])
-        ways["stock"] = lambda: stock_pace(tagger, stock, conditions)
+        stock_conditions = dataclasses.replace(conditions, workers=options.stock_workers)
+        ways["stock"] = lambda: stock_pace(tagger, stock, stock_conditions)
     limits = [limit_pace(tagger, extractor, windows, conditions)]
     paces: dict[str, list[Pace]] = defaultdict(list)
     shares: dict[str, list[float]] = defaultdict(list)
@@ -145,3 +146,7 @@ def _measure_one(model: str, size: str, paths: list[Path], folder: Path, conditi
             }
         )
     return rows
+
+
+def _told(workers: int | None) -> str:
+    return "the default number of" if workers is None else str(workers)
