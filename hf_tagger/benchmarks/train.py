@@ -98,7 +98,7 @@ def measure(options: argparse.Namespace) -> Results:
                     print(Results("", [names | row for row in found]).table(), flush=True)
     return Results(
         f"Training on {device}, {options.threads} threads, batches of {options.batch_size}, "
-        f"{_told(options.workers)} workers (stock: {options.stock_workers}), clips of {options.clip_seconds:g} s (mp3); "
+        f"{_told(options.workers)} workers (stock: {options.stock_workers}), mp3 clips of {options.clip_seconds:g} s; "
         f"stock files are decoded by {stock_decoder()}.",
         rows,
         [
