@@ -148,7 +148,7 @@ def test_the_adapter_tags_as_it_was_trained(case, runs):
     window = window_of(tagger.feature_extractor)
     found = dict(zip(LABELS, tagger.probabilities(window).tolist(), strict=True))
     assert found == pytest.approx(trained, abs=1e-5)
-    assert max(trained.values()) - min(trained.values()) > 0.01  # so that a head made anew would be seen
+    assert max(trained.values()) - min(trained.values()) > 0.005  # so that a head made anew would be seen
 
 
 @every_case
