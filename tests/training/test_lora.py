@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from script_runner import load_script
 from tiny_checkpoints import make_ast, make_musicfm
 from tiny_encoders import LABELS, save_encoder
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline, set_seed
 
 from hf_tagger import ModelArguments
 from hf_tagger.convert.merge_adapter import merge
@@ -57,7 +57,7 @@ def noise(samples, seed=0):
 
 def build(base, fields):
     plan = plan_model(ModelArguments(model_name_or_path=str(base), **{"lora": {"rank": 4}, **fields}))
-    torch.manual_seed(0)
+    set_seed(0)  # NumPy's too: HuBERT's mask is drawn by it in training
     model = build_model(plan, LABELS, MULTI)
     return add_lora(model, plan.arguments.lora, str(base)), plan.feature_extractor
 
@@ -148,7 +148,7 @@ def test_the_adapter_tags_as_it_was_trained(case, runs):
     window = window_of(tagger.feature_extractor)
     found = dict(zip(LABELS, tagger.probabilities(window).tolist(), strict=True))
     assert found == pytest.approx(trained, abs=1e-5)
-    assert max(trained.values()) - min(trained.values()) > 0.005  # so that a head made anew would be seen
+    assert max(trained.values()) - min(trained.values()) > 0.01  # so that a head made anew would be seen
 
 
 @every_case
