@@ -132,7 +132,7 @@ def _mono_array(samples: Any) -> np.ndarray:
         )
     if not len(samples):
         raise AudioDecodingError("no samples")
-    return np.ascontiguousarray(samples, dtype=np.float32)
+    return np.require(samples, np.float32, ["C", "W"])  # writable, or PyTorch would warn
 
 
 def _checked(waveform: np.ndarray) -> np.ndarray:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import ctypes
+import importlib
 import logging
 import os
+import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from types import ModuleType
 
 from .errors import HfTaggerError, Interrupted
 
@@ -37,6 +41,36 @@ def run_script(main: Callable[[list[str]], None]) -> None:
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def subcommand_names(path: Iterable[str], helpers: Collection[str] = ()) -> list[str]:
+    """Names of a package's modules, with ``-`` for ``_``, as subcommands of a script.
+
+    Args:
+        path: The package's ``__path__``. Modules with a leading underscore are none.
+        helpers: Further modules that are none.
+    """
+    names = (module.name for module in pkgutil.iter_modules(path) if module.name not in helpers)
+    return sorted(name.replace("_", "-") for name in names if not name.startswith("_"))
+
+
+def load_subcommand(package: str, script: str, name: str) -> tuple[ModuleType, argparse.ArgumentParser]:
+    """The module of a subcommand, and a parser with what its ``add_arguments(parser)`` adds.
+
+    Args:
+        package: Name of the package where it is.
+        script: The script's file name, for its help.
+        name: One of :func:`subcommand_names`.
+    """
+    module = importlib.import_module(f"{package}.{name.replace('-', '_')}")
+    parser = argparse.ArgumentParser(
+        prog=f"scripts/{script} {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    return module, parser
 
 
 def keep_freed_memory() -> None:

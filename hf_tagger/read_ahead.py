@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from .data.pcm import usable_cores
+from .cores import usable_cores
 
 _MOST_READERS = 8  # decoding is some hundred times faster than real time: these feed any single accelerator
 _MOST_SAMPLES = 40_000_000  # that are read ahead: 160 MB, 40 minutes at 16 kHz

@@ -18,6 +18,7 @@ FLOORS = [
         "audio",
         "audio_files",
         "audio_input",
+        "cores",
         "models",
         "evaluation.metric_inputs",
         "evaluation.metrics",

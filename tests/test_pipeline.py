@@ -159,6 +159,18 @@ def test_files_urls_bytes_arrays_and_decoded_datasets_get_the_same_tags(tagger, 
         assert tagger(same[-1], top_k=1) == expected[:1]
 
 
+def test_samples_that_cannot_be_written_to_are_tagged_without_a_warning(tagger, recwarn):
+    waveform = song(6)
+    expected = tagger(waveform)
+    waveform.flags.writeable = False
+    torch.set_warn_always(True)  # PyTorch would have this said once a process only
+    try:
+        assert tagger(waveform) == expected
+    finally:
+        torch.set_warn_always(False)
+    assert [str(warning.message) for warning in recwarn if "writable" in str(warning.message)] == []
+
+
 def test_columns_of_datasets_are_streamed(tagger, tmp_path):
     pytest.importorskip("torchcodec", reason="torchcodec is not installed")
     paths = []

@@ -11,17 +11,15 @@ A module of this folder without a leading underscore is a benchmark: ``add_argum
 from __future__ import annotations
 
 import argparse
-import importlib
-import pkgutil
 from collections.abc import Callable
-from types import ModuleType
 
+from ..command_line import load_subcommand, subcommand_names
 from ._results import Results
 
 
 def benchmark_names() -> list[str]:
     """Names of the benchmarks, as ``scripts/benchmark.py`` takes them."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return subcommand_names(__path__)
 
 
 def read_command_line(argv: list[str]) -> tuple[Callable[[argparse.Namespace], Results], argparse.Namespace]:
@@ -37,13 +35,6 @@ def read_command_line(argv: list[str]) -> tuple[Callable[[argparse.Namespace], R
     Raises:
         SystemExit: For unknown options, and for ``--help``.
     """
-    benchmark: ModuleType = importlib.import_module(f".{argv[0]}", __package__)
-    parser = argparse.ArgumentParser(
-        prog=f"scripts/benchmark.py {argv[0]}",
-        description=benchmark.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    benchmark.add_arguments(parser)
+    benchmark, parser = load_subcommand(__name__, "benchmark.py", argv[0])
     parser.add_argument("--output", help="JSON file for the results; default: runs/benchmarks/NAME.json")
     return benchmark.measure, parser.parse_args(argv[1:])

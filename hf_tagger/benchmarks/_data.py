@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from datasets.utils.logging import disable_progress_bar
+from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from ..arguments import DataArguments
 from ..data import load_tagging_dataset
@@ -22,7 +23,6 @@ def training_clips(paths: Sequence[Path], sampling_rate: int, cache: Path, **opt
         cache: Where the store is kept.
         **options: Further fields of ``DataArguments``.
     """
-    disable_progress_bar()
     folder = paths[0].parent
     with open(folder / "metadata.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -33,5 +33,19 @@ def training_clips(paths: Sequence[Path], sampling_rate: int, cache: Path, **opt
     arguments = DataArguments(
         dataset_name="folder", dataset_root=str(folder), protocol="given", cache_dir=str(cache), **options
     )
-    clips, _ = prepare_clips(load_tagging_dataset(arguments, sampling_rate), arguments, sampling_rate)
+    with _no_progress_bars():
+        clips, _ = prepare_clips(load_tagging_dataset(arguments, sampling_rate), arguments, sampling_rate)
     return clips["train"]
+
+
+@contextlib.contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """None of datasets, between the tables."""
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ..data.pcm import usable_cores
+from ..cores import usable_cores
 
 _PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate")
 

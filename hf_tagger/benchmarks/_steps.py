@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import nn
 from torch.utils.data import Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
@@ -34,6 +33,9 @@ from ._timing import finish, forget_peak_memory, peak_memory, timed
 
 WARM_UP = 5
 """Steps before the clock starts: workers start, caches fill, kernels are chosen."""
+
+_MATRIX_SIZES = (256, 512, 1024, 2048, 4096, 8192)
+_LONG_PRODUCT = 0.05  # seconds
 
 _OURS = {"load_best_model_at_end": False}  # there is no evaluation that could tell
 
@@ -103,7 +105,7 @@ def limit_pace(
 
     What the model reads is computed beforehand, a spectrogram too, if the model does not compute it itself.
     """
-    step, _ = _bare_step(copy.deepcopy(model), extractor, windows, conditions)
+    step = _bare_step(copy.deepcopy(model), extractor, windows, conditions)
     forget_peak_memory(conditions.device)
     for _ in range(WARM_UP):
         step()
@@ -122,21 +124,23 @@ def operations_per_window(model: PreTrainedModel, extractor: SequenceFeatureExtr
     counted = copy.deepcopy(model)
     if hasattr(counted, "set_attn_implementation"):
         counted.set_attn_implementation("eager")  # PyTorch's counter knows no fused attention of a CPU
-    step, _ = _bare_step(counted, extractor, windows, Conditions(2, 1, 0, None, False, torch.device("cpu")))
+    step = _bare_step(counted, extractor, windows, Conditions(2, 1, 0, None, False, torch.device("cpu")))
     with FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops() / 2
 
 
-def best_operations_per_second(precision: str | None, device: torch.device, size: int | None = None) -> float:
+def best_operations_per_second(precision: str | None, device: torch.device) -> float:
     """Operations of a large matrix product in a second: what this device can do, measured instead of looked up."""
-    size = size or (8192 if device.type != "cpu" else 2048)
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, None: torch.float32}[precision]
-    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")  # as CUDA computes convolutions in float32 anyway
     try:
-        times = [timed(lambda: left @ right, device) for _ in range(8)]
+        for size in _MATRIX_SIZES:
+            left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+            times = [timed(lambda a=left, b=right: a @ b, device) for _ in range(8)]
+            if min(times) > _LONG_PRODUCT:  # such as in fp16 on a CPU: larger ones would take minutes
+                break
     finally:
         torch.set_float32_matmul_precision(before)
     return 2 * size**3 / min(times[2:])
@@ -183,7 +187,7 @@ class _Clock(TrainerCallback):
 
 def _bare_step(
     model: PreTrainedModel, extractor: SequenceFeatureExtractor, windows: Dataset, conditions: Conditions
-) -> tuple[Callable[[], None], nn.Module]:
+) -> Callable[[], None]:
     with tempfile.TemporaryDirectory() as folder:
         arguments = TaggingArguments(output_dir=folder, **_settings(conditions), **_OURS)
         accelerator = Accelerator(mixed_precision=conditions.precision or "no", cpu=conditions.device.type == "cpu")
@@ -207,4 +211,4 @@ def _bare_step(
         optimizer.step()
         optimizer.zero_grad()
 
-    return step, model
+    return step

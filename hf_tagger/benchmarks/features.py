@@ -16,12 +16,10 @@ import librosa
 import torch
 from transformers import ASTFeatureExtractor
 
-from ..command_line import check_device
 from ..models.configuration_short_cnn import ShortCnnConfig
 from ..models.frontends import build_front_end
 from ..models.input_features import filterbank_of
-from ..tagging import chosen_device
-from ._options import seconds, whole_number
+from ._options import add_machine_options, chosen_machine, seconds, whole_number
 from ._results import Results
 from ._timing import in_turns
 
@@ -30,8 +28,7 @@ _QUANTILE = 0.99
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this benchmark."""
-    parser.add_argument("--device", help="where ours is computed; default: the first accelerator, or the CPU")
-    parser.add_argument("--threads", type=whole_number(1), default=1, help="threads of the CPU")
+    add_machine_options(parser, threads=1)
     parser.add_argument("--batch_size", type=whole_number(1), default=16, help="clips of a batch")
     parser.add_argument("--clip_seconds", type=seconds, default=10.24, help="length of a clip")
     parser.add_argument("--seconds", type=seconds, default=10.0, help="time of each measurement")
@@ -39,9 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> Results:
     """Milliseconds a clip of every way, in turns; and how far the values are apart."""
-    check_device(options.device)
-    device = chosen_device(options.device)
-    torch.set_num_threads(options.threads)
+    device = chosen_machine(options)
     samples = round(options.clip_seconds * 16_000)
     clips = 0.1 * torch.randn(options.batch_size, samples, generator=torch.Generator().manual_seed(0))
     arrays, on_device = list(clips.numpy()), clips.to(device)

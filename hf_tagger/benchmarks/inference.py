@@ -22,14 +22,12 @@ import torch
 from transformers import Pipeline, PreTrainedModel, SequenceFeatureExtractor, pipeline, set_seed
 
 from ..audio import load_mono
-from ..command_line import check_device
-from ..data.pcm import usable_cores
 from ..models.input_features import input_features
 from ..pipeline import MusicTaggingPipeline
 from ..saved_tagger import load_tagger
-from ..tagging import Tagger, chosen_device
+from ..tagging import Tagger
 from ._models import SIZES, build, plan
-from ._options import seconds, whole_number
+from ._options import add_machine_options, add_size_option, chosen_machine, chosen_size, seconds, whole_number
 from ._recordings import FORMATS, RATE, write_recordings
 from ._results import Results
 from ._stock import read_like_the_pipeline, stock_file_reader
@@ -43,9 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this benchmark."""
     parser.add_argument("--models", nargs="*", choices=list(SIZES), default=["short_cnn", "ast"], help="random models")
     parser.add_argument("--model", action="append", default=[], help="a saved model besides them; may come again")
-    parser.add_argument("--size", choices=["small", "real"], help="default: small on a CPU, real on a GPU")
-    parser.add_argument("--device", help="default: the first accelerator, or the CPU")
-    parser.add_argument("--threads", type=whole_number(1), default=usable_cores(), help="threads of the CPU")
+    add_size_option(parser)
+    add_machine_options(parser)
     parser.add_argument("--song", help="audio file that is repeated or cut to the length; default: made in code")
     parser.add_argument("--song_seconds", type=seconds, default=240.0, help="length of the song; 0 leaves it out")
     parser.add_argument("--format", choices=FORMATS, default="mp3", help="format of the files")
@@ -56,10 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> Results:
     """Seconds, and how much faster than the music plays, of every model, material and way."""
-    check_device(options.device)
-    device = chosen_device(options.device)
-    torch.set_num_threads(options.threads)
-    size = options.size or ("small" if device.type == "cpu" else "real")
+    device = chosen_machine(options)
+    size = chosen_size(options, device)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         material = _material(Path(name), options)

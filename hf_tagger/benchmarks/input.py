@@ -22,7 +22,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import ASTFeatureExtractor
 
-from ..data.pcm import PreparedClips, usable_cores
+from ..cores import usable_cores
+from ..data.pcm import PreparedClips
 from ..data.windows import TrainingWindows, WindowCollator
 from ..models.input_features import input_features
 from ._data import training_clips

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from ..data.pcm import usable_cores
+from ..cores import usable_cores
 from ..data.windows import TrainingWindows
 from ..errors import HfTaggerError
 from ._data import training_clips

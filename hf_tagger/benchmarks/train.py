@@ -21,14 +21,12 @@ from pathlib import Path
 import torch
 from transformers import set_seed
 
-from ..command_line import check_device
-from ..data.pcm import usable_cores
+from ..cores import usable_cores
 from ..data.windows import TrainingWindows
 from ..errors import HfTaggerError
-from ..tagging import chosen_device
 from ._data import training_clips
 from ._models import SIZES, build, plan
-from ._options import seconds, whole_number
+from ._options import add_machine_options, add_size_option, chosen_machine, chosen_size, seconds, whole_number
 from ._recordings import write_recordings
 from ._results import Results
 from ._steps import (
@@ -51,11 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models", nargs="+", choices=list(SIZES), default=["short_cnn", "ast"], help="what is trained"
     )
-    parser.add_argument("--size", choices=["small", "real"], help="default: small on a CPU, real on a GPU")
+    add_size_option(parser)
     parser.add_argument("--precisions", nargs="+", choices=list(_PRECISIONS), default=["fp32"], help="mixed precision")
     parser.add_argument("--compile", nargs="+", choices=["off", "on"], default=["off"], help="torch.compile")
-    parser.add_argument("--device", help="default: the first accelerator, or the CPU")
-    parser.add_argument("--threads", type=whole_number(1), default=usable_cores(), help="threads of the CPU")
+    add_machine_options(parser)
     parser.add_argument("--batch_size", type=whole_number(1), default=16, help="windows of a step")
     parser.add_argument("--steps", type=whole_number(1), default=20, help="measured steps of a round")
     parser.add_argument("--rounds", type=whole_number(1), default=5, help="rounds; the median is told")
@@ -69,14 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> Results:
     """Windows per second, share of the limit, memory and utilisation of every model, precision and way."""
-    check_device(options.device)
-    device = chosen_device(options.device)
+    device = chosen_machine(options)
     if device.type != "cpu" and (device.index or torch.accelerator.device_count() > 1):
         raise HfTaggerError(
             "Trainer takes all accelerators that it sees, and this compares one: set CUDA_VISIBLE_DEVICES to it."
         )
-    torch.set_num_threads(options.threads)
-    size = options.size or ("small" if device.type == "cpu" else "real")
+    size = chosen_size(options, device)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -98,7 +93,8 @@ def measure(options: argparse.Namespace) -> Results:
                     print(Results("", [names | row for row in found]).table(), flush=True)
     return Results(
         f"Training on {device}, {options.threads} threads, batches of {options.batch_size}, "
-        f"{_told(options.workers)} workers (stock: {options.stock_workers}), mp3 clips of {options.clip_seconds:g} s; "
+        f"{'the default number of' if options.workers is None else options.workers} workers (stock: "
+        f"{options.stock_workers}), mp3 clips of {options.clip_seconds:g} s; "
         f"stock files are decoded by {stock_decoder()}.",
         rows,
         [
@@ -146,7 +142,3 @@ def _measure_one(model: str, size: str, paths: list[Path], folder: Path, conditi
             }
         )
     return rows
-
-
-def _told(workers: int | None) -> str:
-    return "the default number of" if workers is None else str(workers)

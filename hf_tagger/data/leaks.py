@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, Features, Value
 
+from ..cores import usable_cores
 from ..errors import DatasetError
 from .fingerprints import find_copies, fingerprint
-from .pcm import PreparedClips, usable_cores
+from .pcm import PreparedClips
 
 LEAKS_FILE = "leaks.json"
 _FEATURES = Features({"digest": Value("string"), "frames": Value("large_binary")})

@@ -21,6 +21,7 @@ import numpy as np
 from datasets import Audio, Dataset
 
 from ..audio import load_mono, to_pcm16
+from ..cores import usable_cores
 from ..data_arguments import DataArguments
 from ..errors import DatasetError
 from ._flac import read_flac
@@ -191,11 +192,6 @@ def write_skipped_clips(skipped: Sequence[SkippedClip], path: str | os.PathLike)
 def store_folder(arguments: DataArguments) -> Path:
     """Where stores of decoded clips and embeddings are kept."""
     return Path(arguments.cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "hf_tagger").expanduser()
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, which a cluster's scheduler may have limited."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _report(

@@ -7,7 +7,7 @@
                           00001-of-00042.arrow.lock                  held by its writer
 
 The key is a hash of the clips' paths, sizes and times of change, so that a changed file is decoded again. How clips are
-divided into shards depends on their number only, so that every machine looks for the same files.
+divided into shards depends on their number and sizes only, so that every machine looks for the same files.
 
 A shard is written under a temporary name and renamed when it is whole and on the disk; no reader sees half of it, and
 nothing that was decoded is lost when a preparation is interrupted. Whoever prepares the same clips at the same time
@@ -91,7 +91,8 @@ def open_store(
         raise DatasetError(
             f"The store of decoded clips could not be written to {folder}: {error}. What was decoded is kept, without "
             f"the unfinished part. Free some space (an hour of audio takes {sampling_rate * 2 * 3600 / 1e6:.0f} MB), "
-            f"set cache_dir to another disk, set store_format: flac (two thirds of it), or set pcm_store: false."
+            f"set cache_dir to another disk, set store_format: flac (half to three quarters of that), or "
+            f"set pcm_store: false."
         ) from error
     try:
         store = concatenate_datasets([Dataset.from_file(str(shard.path)) for shard in shards])

@@ -103,7 +103,8 @@ def _as_waveform(clip) -> torch.Tensor:
             f"Samples are expected as floating point numbers within ±1; received {array.dtype}. Divide them by their "
             f"full scale (32768 for int16)."
         )
-    waveform = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    # Writable, or PyTorch would warn: transformers' pipelines read files into arrays that are not.
+    waveform = torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
     if not torch.isfinite(waveform).all():
         raise ValueError("The audio holds NaN or infinite samples.")
     return waveform

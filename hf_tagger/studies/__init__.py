@@ -5,17 +5,14 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import pkgutil
+from ..command_line import load_subcommand, subcommand_names
 
 _NO_STUDIES = ("conditions", "long_audio_table", "transfer_data")  # what studies use
 
 
 def study_names() -> list[str]:
     """Names of the studies, as ``scripts/study.py`` takes them."""
-    names = (module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NO_STUDIES)
-    return [name.replace("_", "-") for name in names]
+    return subcommand_names(__path__, _NO_STUDIES)
 
 
 def run_study(argv: list[str]) -> None:
@@ -24,13 +21,6 @@ def run_study(argv: list[str]) -> None:
     Raises:
         HfTaggerError: For mistakes of the user.
     """
-    study = importlib.import_module(f".{argv[0].replace('-', '_')}", __package__)
-    parser = argparse.ArgumentParser(
-        prog=f"scripts/study.py {argv[0]}",
-        description=study.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    study.add_arguments(parser)
+    study, parser = load_subcommand(__name__, "study.py", argv[0])
     options, fields = parser.parse_known_args(argv[1:])
     study.run(options, fields)

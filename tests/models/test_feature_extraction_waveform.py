@@ -31,6 +31,17 @@ def test_lists_arrays_and_tensors_of_any_precision_are_taken(extractor, kind):
     assert features["input_values"].dtype == torch.float32
 
 
+def test_samples_that_cannot_be_written_to_are_taken_without_a_warning(extractor, recwarn):
+    samples = np.frombuffer(np.array([0.5, 0.25, 0.0, 1.0], dtype=np.float32).tobytes(), dtype=np.float32)
+    torch.set_warn_always(True)  # PyTorch would have this said once a process only
+    try:
+        features = extractor(samples, return_tensors="pt")
+    finally:
+        torch.set_warn_always(False)
+    assert features["input_values"].tolist() == [[[0.5, 0.25, 0.0, 1.0]]]
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_a_reversed_waveform_is_taken(extractor):
     assert extractor(np.arange(4.0)[::-1], return_tensors="pt")["input_values"].tolist() == [[[3, 2, 1, 0]]]
 
