@@ -121,6 +121,10 @@ class StopOnSignal(TrainerCallback):
             self._stop(args, "came when training was over, and stopped the run before its evaluation")
         self._signal.close()
 
+    def close(self) -> None:
+        """Gives signals their usual effect back: training ended in an error."""
+        self._signal.close()
+
     def _ask_for_checkpoint(self, args, control) -> None:
         control.should_save = self._stopping = True
         # The resumed run logs the mean loss since its start, so that of the steps before is logged now.

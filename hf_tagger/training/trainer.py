@@ -11,13 +11,13 @@ from peft import PeftModel
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
 from transformers import EarlyStoppingCallback, Trainer
-from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, SchedulerType
+from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, SchedulerType, TrainOutput
 from transformers.utils import ModelOutput
 
 from ..arguments import TaggingArguments
 from ..data.pcm import PreparedClips
 from ..data.windows import EvaluationWindows, WindowCollator
-from ..errors import DatasetError, HfTaggerError
+from ..errors import DatasetError, HfTaggerError, Interrupted
 from ..evaluation.metrics import DEFAULT_METRIC, check_selectable
 from ..models.input_features import input_features
 from .clip_evaluation import ClipEvaluation
@@ -94,6 +94,7 @@ class TaggingTrainer(Trainer):
         self.average: WeightAverage | None = None
         self.loss_scale = LossScale()
         self._operations: dict[torch.Size, int] = {}
+        self._stop_on_signal = StopOnSignal()
         if train_dataset is None:
             return
         if eval_dataset is not None:
@@ -107,7 +108,7 @@ class TaggingTrainer(Trainer):
         self._unfreeze_layers_per_epoch = unfreeze_layers_per_epoch
         self._sampler = balanced_sampler(train_dataset, args)
         self.add_callback(Progress(self, train_dataset))
-        self.add_callback(StopOnSignal())
+        self.add_callback(self._stop_on_signal)
         if args.optimizer_phases is not None:
             self.add_callback(PhaseStart(self))
         self.adopt(self.model, frozen)
@@ -130,6 +131,20 @@ class TaggingTrainer(Trainer):
             self.add_callback(GradualUnfreezing(self.tagger, self._unfreeze_layers_per_epoch, self.window_loss.frozen))
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+
+    def train(self, *args, **kwargs) -> TrainOutput:
+        """As of transformers; when it ends in an error, signals have their usual effect again.
+
+        Raises:
+            Interrupted: If a signal asked it to stop.
+        """
+        try:
+            return super().train(*args, **kwargs)
+        except Interrupted:  # has decided itself whether others still have to be waited for
+            raise
+        except BaseException:
+            self._stop_on_signal.close()
+            raise
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """The recipe's optimizer with a learning rate for every group of parameters."""

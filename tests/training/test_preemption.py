@@ -167,6 +167,21 @@ def test_signals_have_their_usual_effect_before_and_after_training(tmp_path):
     assert handlers() == usual
 
 
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_signals_have_their_usual_effect_after_a_training_that_failed(tmp_path, error):
+    class Failing(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            assert all(signal.getsignal(number) != usual[number] for number in STOP_SIGNALS)
+            raise error("in the middle")
+
+    usual = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    trainer = make_trainer(tmp_path)
+    trainer.add_callback(Failing())
+    with pytest.raises(error, match="in the middle"):
+        trainer.train()
+    assert {number: signal.getsignal(number) for number in STOP_SIGNALS} == usual
+
+
 def test_a_process_stops_for_a_signal_that_only_another_one_received(monkeypatch):
     """What the other one answers is made up here; tests/scripts/test_two_processes.py has two real ones."""
     seen = []
