@@ -20,6 +20,7 @@ from .tagging import chosen_device
 from .training.build import build_model, plan_model
 from .training.checkpoints import saved_config
 from .training.embeddings import EmbeddingHead, layer_embeddings, why_not_kept, window_embeddings
+from .training.late_copies import copied_late
 from .training.stock_models import is_stock
 
 Name = TypeVar("Name")
@@ -55,6 +56,7 @@ class Embedder:
         self.window_samples: int = feature_extractor.window_samples
         self.hop_samples: int = feature_extractor.hop_samples
         self._features, self._head = input_features(feature_extractor), EmbeddingHead(model)
+        self._copies_late = self.device.type != "cpu"  # a CPU computes a batch while it is asked for
 
     @classmethod
     def from_pretrained(
@@ -119,7 +121,6 @@ class Embedder:
         """How the frames of a window become one vector, in words."""
         return "mean of the two special tokens" if isinstance(self.model, ASTPreTrainedModel) else "mean over time"
 
-    @torch.no_grad()
     def __call__(self, windows: torch.Tensor) -> np.ndarray:
         """Embeddings of windows.
 
@@ -132,17 +133,7 @@ class Embedder:
         Raises:
             HfTaggerError: If the encoder's outputs are NaN or infinite.
         """
-        features = self._features(windows.to(self.device))
-        if self.all_layers:
-            embeddings = layer_embeddings(self.model, features)
-        else:
-            embeddings = self._head.mix(window_embeddings(self.model, features))
-        embeddings = embeddings.float().cpu().numpy()
-        if not np.isfinite(embeddings).all():
-            raise HfTaggerError(
-                "The encoder's outputs are NaN or infinite: its weights are damaged, or do not suit it."
-            )
-        return embeddings
+        return _checked(self._on_device(windows).cpu())
 
     def embed_clips(
         self, clips: Iterable[tuple[Name, np.ndarray]], batch_size: int = 16
@@ -155,7 +146,9 @@ class Embedder:
             batch_size: Windows computed at once.
         """
         windows = self._windows(clips)
-        embedded = (pair for batch in _batches(windows, batch_size) for pair in self._embed(batch))
+        computed = self._computed(_batches(windows, batch_size))
+        fetched = copied_late(computed) if self._copies_late else computed
+        embedded = (pair for batch, vectors in fetched for pair in zip(batch, _checked(vectors), strict=True))
         for _, pairs in groupby(embedded, key=lambda pair: pair[0].clip):
             of_clip, vectors = zip(*pairs, strict=True)
             starts = np.array([window.start for window in of_clip]) / self.sampling_rate
@@ -170,9 +163,19 @@ class Embedder:
                 stop = min(start + length, len(waveform))  # of a clip that is repeated: where it ends
                 yield _Window(clip, name, start, stop, samples[start : start + length])
 
-    def _embed(self, batch: list[_Window]) -> Iterator[tuple[_Window, np.ndarray]]:
-        vectors = self(torch.stack([window.samples for window in batch]))
-        return zip((window._replace(samples=None) for window in batch), vectors, strict=True)
+    def _computed(self, batches: Iterable[list[_Window]]) -> Iterator[tuple[list[_Window], torch.Tensor]]:
+        """Each batch, without its samples, and its embeddings on the device."""
+        for batch in batches:
+            vectors = self._on_device(torch.stack([window.samples for window in batch]))
+            yield [window._replace(samples=None) for window in batch], vectors
+
+    @torch.no_grad()
+    def _on_device(self, windows: torch.Tensor) -> torch.Tensor:
+        """As :meth:`__call__`, but a float32 tensor on the device."""
+        features = self._features(windows.to(self.device))
+        if self.all_layers:
+            return layer_embeddings(self.model, features).float()
+        return self._head.mix(window_embeddings(self.model, features)).float()
 
 
 class ClipEmbeddings(NamedTuple):
@@ -195,6 +198,12 @@ class _Window(NamedTuple):
     start: int  # samples
     stop: int
     samples: torch.Tensor | None
+
+
+def _checked(embeddings: torch.Tensor) -> np.ndarray:
+    if not embeddings.isfinite().all():
+        raise HfTaggerError("The encoder's outputs are NaN or infinite: its weights are damaged, or do not suit it.")
+    return embeddings.numpy()
 
 
 def _batches(windows: Iterator[_Window], size: int) -> Iterator[list[_Window]]:

@@ -270,9 +270,33 @@ def test_an_earlier_table_is_replaced_only_if_asked_for(checkpoints, music, tmp_
     assert metadata(output)["layer"] == "1"
 
 
+def test_embeddings_that_are_fetched_late_as_of_an_accelerator_are_the_same(checkpoints, monkeypatch):
+    embedder = Embedder.from_pretrained(checkpoints["mert"], window_seconds=0.5, device="cpu")
+    clips = [(n, np.sin(np.arange(samples) / (n + 3), dtype=np.float32)) for n, samples in enumerate([7_000, 60_000])]
+    at_once = [found.vectors for _, found in embedder.embed_clips(clips, batch_size=2)]
+    launched, fetched, original = 0, [], Embedder._on_device
+
+    def spy(self, windows):
+        nonlocal launched
+        launched += 1
+        return original(self, windows)
+
+    monkeypatch.setattr(Embedder, "_on_device", spy)
+    monkeypatch.setattr(embedder, "_copies_late", True)
+    late = []
+    for name, found in embedder.embed_clips(clips, batch_size=2):
+        fetched.append((name, launched))
+        late.append(found.vectors)
+    for one, other in zip(at_once, late, strict=True):
+        np.testing.assert_array_equal(one, other)
+    windows = sum(map(len, at_once))
+    assert windows == 6
+    assert fetched == [(0, 2), (1, 3)]  # the first clip's window was fetched when the second batch was launched
+
+
 def test_a_run_that_breaks_off_leaves_no_table(checkpoints, music, tmp_path, monkeypatch):
     monkeypatch.setattr("hf_tagger.embedding_table._ROW_GROUP_BYTES", 1)  # every row is written at once
-    original, calls = Embedder.__call__, []
+    original, calls = Embedder._on_device, []
 
     def breaks(self, windows):
         calls.append(original(self, windows))
@@ -280,7 +304,7 @@ def test_a_run_that_breaks_off_leaves_no_table(checkpoints, music, tmp_path, mon
             raise KeyboardInterrupt
         return calls[-1]
 
-    monkeypatch.setattr(Embedder, "__call__", breaks)
+    monkeypatch.setattr(Embedder, "_on_device", breaks)
     with pytest.raises(KeyboardInterrupt):
         embed(checkpoints["mert"], music, "--batch_size", "1", output=tmp_path / "e.parquet")
     assert list(tmp_path.iterdir()) == []
