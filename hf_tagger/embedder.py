@@ -121,20 +121,6 @@ class Embedder:
         """How the frames of a window become one vector, in words."""
         return "mean of the two special tokens" if isinstance(self.model, ASTPreTrainedModel) else "mean over time"
 
-    def __call__(self, windows: torch.Tensor) -> np.ndarray:
-        """Embeddings of windows.
-
-        Args:
-            windows: Waveforms at ``sampling_rate``, float32 ``[N, window_samples]``.
-
-        Returns:
-            float32 ``[N, hidden]``, or ``[N, layers + 1, hidden]`` for all layers.
-
-        Raises:
-            HfTaggerError: If the encoder's outputs are NaN or infinite.
-        """
-        return _checked(self._on_device(windows).cpu())
-
     def embed_clips(
         self, clips: Iterable[tuple[Name, np.ndarray]], batch_size: int = 16
     ) -> Iterator[tuple[Name, ClipEmbeddings]]:
@@ -144,6 +130,9 @@ class Embedder:
             clips: Whatever names a clip, and its waveform at ``sampling_rate``, float32 ``[samples]``. They are read as
                 they are needed.
             batch_size: Windows computed at once.
+
+        Raises:
+            HfTaggerError: If the encoder's outputs are NaN or infinite.
         """
         windows = self._windows(clips)
         computed = self._computed(_batches(windows, batch_size))
@@ -171,7 +160,7 @@ class Embedder:
 
     @torch.no_grad()
     def _on_device(self, windows: torch.Tensor) -> torch.Tensor:
-        """As :meth:`__call__`, but a float32 tensor on the device."""
+        """Embeddings of windows ``[N, window_samples]``, float32 ``[N, hidden]`` or ``[N, layers + 1, hidden]``."""
         features = self._features(windows.to(self.device))
         if self.all_layers:
             return layer_embeddings(self.model, features).float()
