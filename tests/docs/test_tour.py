@@ -90,7 +90,8 @@ def kinds(cell):
 
 
 def errors(cell):
-    """What a cell says on stderr. Libraries speak there of the machine, such as a processor they do not know."""
+    """What a cell says on stderr. Libraries speak there of the machine: transformers takes checkpoints that are written
+    within one second for a sign of a file system without times of change."""
     return "".join(output.text for output in cell.outputs if output.get("name") == "stderr")
 
 

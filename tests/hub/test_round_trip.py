@@ -102,6 +102,7 @@ def ask(program, hub, folder, *arguments, **variables):
     return json.loads(output.split("FOUND")[1].splitlines()[0]), output
 
 
+@pytest.mark.slow
 def test_a_stranger_loads_the_pushed_run_by_its_name_and_gets_the_trained_scores(hub, folder, song):
     """Pushed by the script in a process of its own, as a user does."""
     run = own(folder)

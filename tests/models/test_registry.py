@@ -93,7 +93,7 @@ def test_logits_have_one_row_a_clip_and_the_loss_is_that_of_the_problem(name, nu
 
 
 @every_model
-@every_problem
+@pytest.mark.parametrize("problem_type", [pytest.param(PROBLEMS[0], marks=pytest.mark.slow), PROBLEMS[1]])
 def test_a_fixed_batch_is_learned_and_every_parameter_gets_a_gradient(name, number, problem_type):
     model, _ = make(name, number, problem_type, **known_settings(name, WITHOUT_DROPOUT))
     inputs, labels = music(6, model.config.window_samples), labels_for(problem_type, 6)

@@ -69,6 +69,7 @@ def test_training_input_is_read_from_files_and_from_both_stores(benchmark):
         assert row["times stock"] == pytest.approx(row["windows per second"] / stock["windows per second"])
 
 
+@pytest.mark.slow
 def test_training_is_told_as_a_share_of_the_limit_with_memory_and_utilisation(benchmark):
     options = ["--models", "short_cnn", "--batch_size", "2", "--steps", "1", "--rounds", "1", "--device", "cpu"]
     more = ["--clips", "4", "--clip_seconds", "6", "--workers", "0", "--threads", "1", "--precisions", "fp32", "bf16"]
@@ -107,6 +108,7 @@ def test_a_song_and_many_clips_are_tagged_in_all_ways(benchmark, tmp_path):
             assert row["times real time"] * row["seconds"] == pytest.approx(seconds, rel=0.1)
 
 
+@pytest.mark.slow
 def test_many_clips_are_prepared_by_any_number_of_processes(benchmark):
     options = ["--clips", "20", "--files", "2", "--clip_seconds", "1", "--format", "wav", "--processes", "1"]
     content, _ = benchmark("scale", *options, "--sampling_rate", "8000")

@@ -70,6 +70,7 @@ def test_the_average_of_the_weights_is_evaluated_saved_and_resumed_exactly(finet
     assert all(np.array_equal(value, again[name]) for name, value in saved.items())
 
 
+@pytest.mark.slow
 def test_the_average_is_smoother_than_the_weights(finetune):
     plain = finetune("plain", *finetune.scratch, "--num_train_epochs", "4")
     averaged = finetune("averaged", *finetune.scratch, "--num_train_epochs", "4", "--ema_decay", "0.95")
@@ -100,8 +101,11 @@ def test_a_plateau_waits_for_the_metric_to_rise(finetune):
     [
         ["--train_last_layers", "1", "--head_learning_rate", "0.01"],
         ["--unfreeze_layers_per_epoch", "1", "--num_train_epochs", "4"],
-        ["--layer_decay", "0.7", "--gradient_checkpointing"],
-        ["--lora.rank", "2", "--gradient_checkpointing", "--gradient_accumulation_steps", "2"],
+        pytest.param(["--layer_decay", "0.7", "--gradient_checkpointing"], marks=pytest.mark.slow),
+        pytest.param(
+            ["--lora.rank", "2", "--gradient_checkpointing", "--gradient_accumulation_steps", "2"],
+            marks=pytest.mark.slow,
+        ),
         ["--lora.rank", "2", "--layer", "weighted"],
     ],
     ids=lambda flags: flags[0][2:] + (" " + flags[-1] if flags[-1].startswith("--") else ""),
@@ -115,6 +119,7 @@ def test_an_encoder_is_finetuned_in_part_and_evaluates_the_same_again(flags, fin
     assert "Equal to the run's own test numbers" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_bfloat16_with_lora_trains_close_to_float32(finetune):
     flags = [*finetune.mert, "--learning_rate", "0.003", "--num_train_epochs", "2", "--lora.rank", "2"]
     whole, half = (history(finetune(name, *flags, *more), "loss") for name, more in (("f32", []), ("b16", ["--bf16"])))
@@ -122,6 +127,7 @@ def test_bfloat16_with_lora_trains_close_to_float32(finetune):
     np.testing.assert_allclose(half, whole, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_a_search_tries_values_and_writes_the_best_as_a_recipe(finetune, capsys):
     space = (
         "{learning_rate: {low: 1e-5, high: 1e-2, log: true}, lora.rank: [1, 2], per_device_train_batch_size: [4, 8]}"

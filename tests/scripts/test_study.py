@@ -218,6 +218,7 @@ def test_only_a_study_of_rare_classes_writes_them(trained):
     assert not list(trained.folder.glob("rare_classes.*"))
 
 
+@pytest.mark.slow
 def test_a_study_trains_in_processes_of_their_own_into_the_folder_of_its_recipe(tmp_path, capfd):
     recipe = tmp_path / "study.yaml"
     recipe.write_text(f"output_dir: {tmp_path / 'runs'}\n{STUDY}", encoding="utf-8")

@@ -26,6 +26,11 @@ RECIPES = {
              "--layer_decay", "0.8"],
 }  # fmt: skip
 
+QUICK = ("short_cnn with dropout, augmentation, average", "LoRA")
+every_case = pytest.mark.parametrize(
+    "case", [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in RECIPES]
+)
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
@@ -57,7 +62,7 @@ def losses(folder):
     return np.array([entry["loss"] for entry in history if "loss" in entry])
 
 
-@pytest.mark.parametrize("case", RECIPES)
+@every_case
 def test_both_doors_have_the_same_losses_for_fifty_steps(case, folders):
     trainer, plain = (losses(folder) for folder in folders(case))
     assert len(trainer) == len(plain) == 50
@@ -65,7 +70,7 @@ def test_both_doors_have_the_same_losses_for_fifty_steps(case, folders):
     np.testing.assert_allclose(plain, trainer, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("case", RECIPES)
+@every_case
 def test_both_doors_leave_the_same_folder(case, folders):
     trainer, plain = folders(case)
     names = [{path.name for path in folder.iterdir()} - {"runs"} for folder in (trainer, plain)]

@@ -82,6 +82,7 @@ def test_spoiled_recordings_are_scored_against_clean_ones(run, tmp_path):
     assert (tmp_path / "robustness.png").exists()
 
 
+@pytest.mark.slow
 def test_a_study_is_told_in_the_card_and_shared(run, tmp_path, capsys):
     study("short-clips", run, "--durations", "0.5", "--positions", "0", "--add_to_card")
     study("robustness", run, "--only", "noise", "low_pass", "--add_to_card")

@@ -298,6 +298,7 @@ def test_predict_says_that_a_model_without_a_trained_head_must_be_finetuned_firs
             load_script("predict").main([str(make(family, tmp_path / family)), "song.wav"])
 
 
+@pytest.mark.slow
 def test_a_script_ends_with_one_message_and_no_traceback(tmp_path):
     truncated(make_stock("wav2vec2", tmp_path / "checkpoint"))
     arguments = ["--model_name_or_path", str(tmp_path / "checkpoint"), "--synthetic_clips", "40", *TINY[2:]]
