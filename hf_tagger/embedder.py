@@ -20,7 +20,7 @@ from .tagging import chosen_device
 from .training.build import build_model, plan_model
 from .training.checkpoints import saved_config
 from .training.embeddings import EmbeddingHead, layer_embeddings, why_not_kept, window_embeddings
-from .training.late_copies import copied_late
+from .training.late_copies import copied_ahead, copied_late
 from .training.stock_models import is_stock
 
 Name = TypeVar("Name")
@@ -161,7 +161,7 @@ class Embedder:
     @torch.no_grad()
     def _on_device(self, windows: torch.Tensor) -> torch.Tensor:
         """Embeddings of windows ``[N, window_samples]``, float32 ``[N, hidden]`` or ``[N, layers + 1, hidden]``."""
-        features = self._features(windows.to(self.device))
+        features = self._features(copied_ahead(windows, self.device))
         if self.all_layers:
             return layer_embeddings(self.model, features).float()
         return self._head.mix(window_embeddings(self.model, features)).float()

@@ -29,7 +29,7 @@ from .models.input_features import input_features
 from .models.windowed_classification import MULTI_LABEL
 from .models.windowing import repeat_to_length, window_starts
 from .saved_tagger import load_tagger
-from .training.late_copies import copied_late
+from .training.late_copies import copied_ahead, copied_late
 from .training.memory_format import match_memory_format
 
 # Of audio computed at once, by models whose configuration does not say it: a HuBERT base takes 0.8 GB for 40 seconds.
@@ -213,10 +213,8 @@ class Tagger:
         """Each batch with its logits float32 ``[N, C]``, on the device."""
         for batch in batches:
             windows = torch.stack([window for _, window in batch])  # [N, window_samples]
-            if self.device.type == "cuda":
-                windows = windows.pin_memory()  # so that the device copies them while the next ones are cut
             with torch.no_grad():
-                inputs = self._features(windows.to(self.device, non_blocking=windows.is_pinned()))
+                inputs = self._features(copied_ahead(windows, self.device))
                 logits = self.model(**inputs).logits.float()
             yield batch, logits
 

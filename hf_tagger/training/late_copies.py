@@ -1,4 +1,4 @@
-"""Results of a device that reach the CPU one batch late, so that the device need not wait for the CPU in between."""
+"""Copies to and from a device for which the CPU does not wait, so that neither has to wait for the other."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from typing import TypeVar
 import torch
 
 Key = TypeVar("Key")
+
+
+def copied_ahead(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A copy of a tensor of the CPU on a device.
+
+    On CUDA by pinned memory: of any other, the copy would be waited for, and with it all that was asked of the device
+    before. Elsewhere PyTorch waits, or there is nothing to wait for.
+    """
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=tensor.is_pinned())
 
 
 def copied_late(computed: Iterable[tuple[Key, torch.Tensor]]) -> Iterator[tuple[Key, torch.Tensor]]:
