@@ -33,7 +33,7 @@ from ..errors import HfTaggerError
 from ..models import WaveformFeatureExtractor, WindowedEncoderClassification
 from ..models.input_features import input_features
 from .checkpoints import is_head
-from .late_copies import copied_late
+from .late_copies import copied_ahead, copied_late
 from .precision import mixed_precision
 
 # Their models pool by a plain mean (or AST's two tokens), because their inputs have no padding.
@@ -244,9 +244,7 @@ class EmbeddingStore:
 
     def _embed(self, windows: torch.Tensor) -> torch.Tensor:
         device = self.model.device
-        features = self._features(
-            windows.to(device, non_blocking=windows.is_pinned())
-        )  # outside of autocast, as in training
+        features = self._features(copied_ahead(windows, device))  # outside of autocast, as in training
         with mixed_precision(device.type, self.mixed_precision):
             return window_embeddings(self.model, features)
 

@@ -12,7 +12,6 @@ import json
 import re
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,15 +39,12 @@ REPORTS = {
 }  # fmt: skip
 
 
-def run(folder, before=""):
+def run(folder):
     """The executed notebook, and the Hub afterwards.
 
     It runs in a process of its own, which starts in the folder, reads no settings of this user, and knows no Hub but
-    the one that runs meanwhile. ``before`` is Python that runs there first and is no part of the notebook.
+    the one that runs meanwhile.
     """
-    startup = folder / "ipython" / "profile_default" / "startup"
-    startup.mkdir(parents=True)
-    (startup / "before.py").write_text(before)
     notebook = nbformat.read(TOUR, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -81,18 +77,18 @@ def printed(cell):
 
 
 def kinds(cell):
-    """What a cell's outputs are, without what they say; and without stderr, see :func:`errors`."""
+    """What a cell's outputs are, without what they say; stderr with it. One line there depends on the machine's speed:
+    transformers takes checkpoints written within a second for a sign of a file system without times of change."""
     return [
-        (output.output_type, output.get("name"), sorted(output.get("data", ())))
+        (
+            output.output_type,
+            output.get("name"),
+            sorted(output.get("data", ())),
+            output.text if output.get("name") == "stderr" else None,
+        )
         for output in cell.outputs
-        if output.get("name") != "stderr"
+        if not re.fullmatch(r".*mtime may not be reliable on this filesystem.*\n", output.get("text", ""))
     ]
-
-
-def errors(cell):
-    """What a cell says on stderr. Libraries speak there of the machine: transformers takes checkpoints that are written
-    within one second for a sign of a file system without times of change."""
-    return "".join(output.text for output in cell.outputs if output.get("name") == "stderr")
 
 
 def source_hash(notebook):
@@ -122,10 +118,8 @@ def committed():
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tour")
-    messages = folder / "ipython" / "messages.txt"
-    handler = f"logging.FileHandler({str(messages)!r})"
-    notebook, hub = run(folder, f'import logging\nlogging.getLogger("hf_tagger").addHandler({handler})\n')
-    return SimpleNamespace(cells=code_cells(notebook), hub=hub, folder=folder, messages=messages)
+    notebook, hub = run(folder)
+    return SimpleNamespace(cells=code_cells(notebook), hub=hub, folder=folder)
 
 
 # What is committed.
@@ -180,15 +174,6 @@ def test_a_run_shows_what_the_committed_outputs_show(tour, committed):
         name: kinds(cell) for name, cell in code_cells(committed).items()
     }
     assert [name for name, cell in tour.cells.items() if shown(cell, "image/png")] == PICTURES
-
-
-@pytest.mark.slow
-def test_the_package_warns_of_nothing(tour):
-    assert tour.messages.read_text() == ""
-    said = {name: errors(cell) for name, cell in tour.cells.items() if errors(cell)}
-    assert [text for text in said.values() if "hf_tagger" in text] == []  # Python's warnings name the file they are of
-    if said:
-        warnings.warn(f"libraries said on stderr: {said}", stacklevel=1)  # to be seen below the tests
 
 
 @pytest.mark.slow
